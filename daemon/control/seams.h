@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the control thread needs from the rest of the daemon, as interfaces that main wires: control
+// itself includes neither shard nor kernel. All are called on the control thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+#include "policy/snapshot.h"
+
+namespace np::control {
+
+// Shards. publish() returns when every shard runs on `snapshot`.
+class SnapshotSink {
+ public:
+  virtual ~SnapshotSink() = default;
+  virtual Result<void> publish(std::shared_ptr<const policy::Snapshot> snapshot) = 0;
+};
+
+// The kernel's capture table (np_svc, np_cidr). set() makes the maps say exactly this: new entries
+// are added before the snapshot is published, entries that are gone are turned to DRAIN after it
+// (R6).
+class CaptureTable {
+ public:
+  virtual ~CaptureTable() = default;
+  virtual Result<void> add(const policy::Snapshot& snapshot) = 0;
+  virtual Result<void> retire(const policy::Snapshot& snapshot) = 0;
+};
+
+struct PodAttachment {
+  uint32_t pod_id = 0;
+  std::string name;  // "ns/name", text for np_flows.pod
+  std::vector<IpAddress> ips;
+  std::string ifname;  // host end of the pod's veth, in the host netns
+};
+struct PodState {
+  uint32_t pod_id = 0;
+  std::string ifname;
+  uint32_t ifindex = 0;  // 0: the interface is gone
+  std::string hook;      // "tcx", "clsact" or "" when not attached
+  uint64_t captured_since_unix_ns = 0;
+  std::string problem;  // why it is not captured; "" when it is
+};
+
+// The supervisor, by messages.
+class PodAttacher {
+ public:
+  virtual ~PodAttacher() = default;
+  virtual Result<PodState> attach(const PodAttachment& pod) = 0;
+  virtual Result<void> detach(uint32_t pod_id) = 0;
+  virtual std::vector<PodState> list() = 0;
+};
+
+// Gateway listeners in the host netns; the supervisor opens them and keeps them for the next
+// worker.
+class ListenerHost {
+ public:
+  virtual ~ListenerHost() = default;
+  // Makes exactly these listeners accept; addresses that cannot be bound are reported.
+  virtual Result<void> set(const std::vector<SocketAddress>& binds) = 0;
+};
+
+// What `nodectl status`, `endpoints` and `top` show of the data path.
+struct NamedCounter {
+  std::string name;
+  uint64_t value = 0;
+};
+class CounterSource {
+ public:
+  virtual ~CounterSource() = default;
+  virtual std::vector<NamedCounter> counters() = 0;     // summed over shards, and np_stats
+  virtual std::vector<std::string> probe_report() = 0;  // kernel features: found, used instead
+};
+
+}  // namespace np::control

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine: everything one shard knows of HTTP and policy. Sans-I/O: the driver (shard::Shard, or the
+// simulator) tells it what happened and when; it answers with Actions. Owns the Connections, the
+// Exchanges, the upstream pools and the timer wheel of its shard. One thread; never called
+// re-entrantly.
+//
+// A step: the driver calls exactly one of the event functions below, then carries out `actions` in
+// order and clears it. Events for a connection whose kClose action was given are ignored by id.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/flow_record.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "policy/snapshot.h"
+
+namespace np::proxy {
+
+struct ConnectionId {
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+  bool operator==(const ConnectionId&) const = default;
+  uint64_t packed() const { return (static_cast<uint64_t>(generation) << 32U) | slot; }
+  static ConnectionId unpack(uint64_t value) {
+    return {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32U)};
+  }
+};
+
+// ---- what the driver tells -------------------------------------------------------------------
+
+struct Accepted {
+  bool captured = false;
+  SocketAddress peer;   // kernel's view of the client
+  SocketAddress local;  // captured: the dialled address; gateway: the listener's bind address
+  FlowRecord* record = nullptr;  // np_conn slot; null: the engine uses a private one
+};
+
+enum class Failure : uint8_t {
+  kRefused,       // ECONNREFUSED
+  kUnreachable,   // EHOSTUNREACH, ENETUNREACH
+  kReset,         // ECONNRESET, EPIPE
+  kTimedOut,      // ETIMEDOUT from the kernel
+  kAddressInUse,  // EADDRNOTAVAIL: the driver has used up its port tries (R26)
+  kExhausted,     // no descriptor, no memory
+  kOther,
+};
+
+struct TransportEvent {
+  enum class Kind : uint8_t {
+    kOpened,        // an upstream connect succeeded
+    kReceived,      // `data`; owner set, except in tests that copy
+    kSent,          // the send given last has finished, `sent_bytes` of it were taken
+    kPeerFinished,  // FIN
+    kFailed,        // connect, receive or send failed; the connection is dead
+  };
+  Kind kind = Kind::kOpened;
+  Slice data;
+  size_t sent_bytes = 0;
+  Failure failure = Failure::kOther;
+};
+
+// ---- what the engine answers -----------------------------------------------------------------
+
+// Where an upstream socket's source address comes from (design.md 8.5).
+struct ConnectTarget {
+  SocketAddress remote;
+  bool source_pod = false;  // bind `source_ip` in the proxy netns; false: host netns, node address
+  IpAddress source_ip;
+  bool keepalive = false;
+  uint32_t keepalive_probes = 0, keepalive_time_s = 0, keepalive_interval_s = 0;
+  bool abort_on_crash = false;  // opaque upstream: linger{1,0} (design.md 8.14)
+};
+
+struct Action {
+  enum class Kind : uint8_t {
+    kConnect,        // open a socket to `target`; report kOpened or kFailed
+    kReceive,        // keep receiving until told otherwise (idempotent)
+    kPauseReceive,   // stop receiving; data already under way may still be reported
+    kSend,           // send `iov[0..iov_count)`; at most one send per connection is under way;
+                     // the iovecs and their bytes stay valid until kSent, kFailed or kClose
+    kShutdownWrite,  // FIN after everything sent
+    kClose,          // close; `abortive`: RST (linger 0), else orderly. The id is dead at once; the
+                     // driver must keep bytes of a send under way alive through `keep_alive`
+  };
+  Kind kind = Kind::kReceive;
+  ConnectionId connection;
+  ConnectTarget target;
+  const iovec* iov = nullptr;
+  uint32_t iov_count = 0;
+  bool abortive = false;
+  std::shared_ptr<void> keep_alive;
+};
+using ActionList = std::vector<Action>;
+
+// ---- the engine ------------------------------------------------------------------------------
+
+struct EngineLimits;    // proxy/limits.h: every buffer, queue and timeout with unit and default
+struct EngineCounters;  // proxy/counters.h: fixed layout of u64, lives in memory of the driver's
+                        // choice
+
+struct EngineConfig {
+  uint64_t seed = 0;                     // of the shard's Rng
+  const EngineLimits* limits = nullptr;  // null: defaults
+  EngineCounters* counters = nullptr;    // never null
+};
+
+class Engine {
+ public:
+  explicit Engine(const EngineConfig& config);
+  ~Engine();
+
+  // New requests use `snapshot` from now on, also on connections that are already open.
+  void set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instant now,
+                    ActionList& actions);
+
+  // A client connection. The engine answers at least kReceive or kClose.
+  ConnectionId accept(const Accepted& accepted, Instant now, ActionList& actions);
+  void on_transport(ConnectionId connection, const TransportEvent& event, Instant now,
+                    ActionList& actions);
+
+  // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
+  Instant next_deadline() const;
+  void on_time(Instant now, ActionList& actions);
+
+  // No new requests on kept connections: answers carry Connection: close, idle ones are closed.
+  void drain(Instant now, ActionList& actions);
+  // Connections that are not closed yet, downstream and upstream idle ones apart.
+  size_t open_downstream() const;
+  size_t open_upstream() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace np::proxy
