@@ -65,6 +65,7 @@ struct Service {
   Resolution resolution = Resolution::kCluster;
   bool external = false;                 // MESH_EXTERNAL
   FailMode fail_mode = FailMode::kOpen;  // annotation nodeproxy.dev/fail-mode: open|closed
+  bool source_pod = false;               // annotation nodeproxy.dev/source: node|pod
 };
 
 // A pod: a Kubernetes Pod object, or one made by `nodectl pod add`.
