@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's command line and configuration file. Read once at start, by the supervisor; the
+// worker is started with the same arguments plus --worker-fd. Values are checked here: whoever
+// receives an Options may rely on it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/time.h"
+
+namespace np {
+
+inline constexpr const char* kVersion = "0.1.0";
+inline constexpr uint32_t kWorkersMax = 64;  // one np_counters block per shard
+
+struct Options {
+  std::string instance = "nodeproxy";  // names the proxy namespace and the pin root (ruling 8.11)
+  std::string run_dir;                 // control socket
+  std::string state_dir;               // accepted objects
+  std::string admin = "127.0.0.1:15090";
+  uint32_t workers = 0;  // shard threads; 0: one per CPU this process may use
+  bool capture = true;
+  Duration drain_time = std::chrono::seconds(30);
+  std::string hook;                    // "tcx", "clsact", or "" for the best this kernel has
+  std::string log_level;               // "" leaves it to NP_LOG
+  int worker_fd = -1;                  // set by the supervisor for its worker
+  std::vector<std::string> arguments;  // as given, for the worker's command line
+};
+
+// Stop with `exit_code` after printing `message` to stdout (0) or stderr.
+struct EarlyExit {
+  int exit_code = 0;
+  std::string message;
+};
+
+// Parses argv; `effective_uid` decides the default directories (without root: XDG directories).
+std::variant<Options, EarlyExit> parse_options(int argc, char** argv, unsigned effective_uid);
+
+}  // namespace np
