@@ -31,6 +31,17 @@ macro(np_global_settings)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endmacro()
 
+# np_add_room(ROOM FOLDER): adds the folder when the room is part of this build. NP_ROOMS (a list; empty
+# means all) lets the sanitizer builds take the engine's rooms only.
+function(np_add_room room folder)
+  if(NP_ROOMS AND NOT room IN_LIST NP_ROOMS)
+    return()
+  endif()
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt)
+    add_subdirectory(${folder})
+  endif()
+endfunction()
+
 # np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...])
 # Headers are found from daemon/ ("http/codec.h") and from the top ("policy/model.h", "bpf/abi/...").
 function(np_library name)
