@@ -70,13 +70,15 @@ struct StreamEvent {
     kData,      // body or tunnel bytes
     kTrailers,  // `head->fields`: trailers that may be passed on
     kEnd,       // the message is complete
-    kReset,     // the message will never be complete
-    kRefused,   // server role: answer `answer_status` (400, 414, 417, 431, 501, 505 ...) and close;
-                // nothing of this request may be forwarded
+    kReset,     // the message will never be complete; comes only after the stream's kHead (server)
+                // or open_stream (client). kProtocolError: `answer_status` is what the other side
+                // may be told (server 400, client 502) if nothing was sent yet
+    kRefused,   // server role, instead of kHead: answer `answer_status` (400, 414, 417, 431, 501,
+                // 505 ...) and close; nothing of this request may be forwarded
   };
   Kind kind = Kind::kHead;
   StreamId stream = 0;
-  const Head* head = nullptr;  // valid until the end of the step
+  const Head* head = nullptr;  // valid until end_step() or the next on_bytes() of this codec
   std::string_view data;  // points into the Slice handed to on_bytes: take its owner to keep it
   ResetReason reset = ResetReason::kNone;
   uint16_t answer_status = 0;
@@ -109,10 +111,15 @@ class Codec {
   // Reads bytes. Appends events; returns how many bytes were used. An h1 server codec stops after
   // the end of a request and uses nothing more until that stream's response has ended, so that
   // pipelined requests are served one at a time; the caller keeps the rest. After kRefused or
-  // kReset nothing more is ever used.
+  // kReset nothing more is ever used. A request that asks for a tunnel (CONNECT, Upgrade) ends with
+  // kEnd like any other; what follows it is kept by the caller until the tunnel exists.
   virtual size_t on_bytes(const Slice& in, StreamEventList& out) = 0;
 
-  // The peer sent FIN: completes a kUntilClose body, resets a truncated message, ends a tunnel's
+  // The step is over and nobody looks at its heads any more: gives their memory back. Optional; an
+  // idle connection that is not told keeps the memory of its last head.
+  virtual void end_step() {}
+
+  // The peer sent FIN and every byte before it was used: completes a kUntilClose body, resets a truncated message, ends a tunnel's
   // direction with kEnd; between messages it appends nothing.
   virtual void on_peer_finished(StreamEventList& out) = 0;
 
@@ -128,7 +135,9 @@ class Codec {
   virtual bool wants_close() const = 0;
   // True while a message of either direction is unfinished.
   virtual bool is_busy() const = 0;
-  // Turns the connection into a byte tunnel after a 101 or CONNECT head passed in both directions.
+  // Turns the connection into a byte tunnel after a 101 or CONNECT head passed in both directions:
+  // bytes come as kData, FIN as a (second) kEnd, kData commands go out as they are. An h1 codec
+  // that has sent or received such a head is a tunnel already; calling it again does no harm.
   virtual void start_tunnel() = 0;
 };
 

@@ -18,9 +18,8 @@ struct H1Limits {
   size_t empty_lines_max = 4;               // before a request line -> 400
 };
 
+// A client-role codec learns from the kHead command what it must know of the request (HEAD, CONNECT
+// and Upgrade change how the response is framed).
 std::unique_ptr<Codec> make_h1_codec(Role role, const H1Limits& limits);
 
-// Tells a client-role codec the method of the request whose response comes next (HEAD and CONNECT
-// change framing); it learns it itself from the kHead command, this is for tests of responses
-// alone.
 }  // namespace np::http
