@@ -52,7 +52,7 @@ class Backends:
 
 def user_of(request: Request) -> str:
     try:
-        cookie = SimpleCookie(request.headers.get("cookie", ""))
+        cookie: SimpleCookie[str] = SimpleCookie(request.headers.get("cookie", ""))
     except CookieError:
         return ""
     user = cookie["user"].value if "user" in cookie else ""

@@ -71,8 +71,10 @@ def put(step: Step, api: Api, name: str, shown: bool = True) -> None:
     verb = "create" if is_new else "replace"
     if name in (api.all_v1, api.subsets):
         verb = "create"
-    run = step.world.nodectl.shown if shown else step.world.nodectl.quiet
-    run(verb, "-f", api.path(name))
+    if shown:
+        step.world.nodectl.shown(verb, "-f", api.path(name))
+    else:
+        step.world.nodectl.quiet(verb, "-f", api.path(name))
 
 
 def undo(step: Step, api: Api, *names: str) -> None:
