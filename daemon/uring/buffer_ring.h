@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// BufferRing: the receive buffers of one shard, given to the kernel as a provided-buffer ring, so
+// that a connection holds memory only while it has data. Owns the memory; a Buffer is out while
+// somebody refers to it and goes back to the kernel when the last reference is dropped. Grows by
+// chunks up to a limit when readers hold many; it never shrinks. Shard's thread, except create().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/result.h"
+#include "uring/ring.h"
+
+struct io_uring_buf_ring;
+
+namespace np::uring {
+
+struct BufferRingOptions {
+  uint16_t group = 0;
+  uint32_t buffer_bytes = 16384;
+  uint32_t initial = 256;  // buffers; power of two
+  uint32_t max = 4096;     // buffers; power of two, at most 32768
+};
+
+class BufferRing final : public BufferOwner {
+ public:
+  // Before ring.seal().
+  static Result<std::unique_ptr<BufferRing>> create(Ring& ring, const BufferRingOptions& options);
+  ~BufferRing() override;
+  BufferRing(const BufferRing&) = delete;
+  BufferRing& operator=(const BufferRing&) = delete;
+
+  // The buffer that a completion with has_buffer() came in.
+  BufferRef take(const Completion& completion);
+  void recycle(Buffer* buffer) override;
+
+  // Once per loop iteration, before submitting: hands recycled buffers to the kernel, and grows
+  // when few are left there. True when it has grown.
+  bool maintain();
+
+  uint16_t group() const { return options_.group; }
+  uint32_t in_kernel() const { return in_kernel_; }  // handed over or about to be
+  uint32_t total() const { return total_; }
+  bool is_exhausted() const { return in_kernel_ == 0 && total_ == options_.max; }
+
+ private:
+  struct Chunk {
+    char* memory = nullptr;
+    size_t size_bytes = 0;
+    std::unique_ptr<Buffer[]> buffers;
+  };
+
+  explicit BufferRing(const BufferRingOptions& options) : options_(options) {}
+  bool grow();
+  void offer(Buffer* buffer);
+  Buffer& at(uint32_t id) { return chunks_[id / options_.initial].buffers[id % options_.initial]; }
+
+  BufferRingOptions options_;
+  io_uring_buf_ring* entries_ = nullptr;
+  size_t entries_bytes_ = 0;
+  std::vector<Chunk> chunks_;
+  uint32_t total_ = 0;
+  uint32_t in_kernel_ = 0;
+  uint16_t tail_ = 0;            // of the ring, as we will publish it
+  uint16_t published_tail_ = 0;  // as the kernel sees it
+};
+
+}  // namespace np::uring

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ring: one io_uring of one thread. Owns the kernel ring, its table of fixed files and its list of
+// allowed operations. Life: create() on any thread (disabled, nothing can be submitted), buffer
+// rings are added, seal() registers the restrictions, enable() on the thread that will use it.
+// After that only that thread calls anything here.
+//
+// The prepare functions queue one operation each; nothing reaches the kernel before
+// submit_and_wait(), except when the submission queue is full: it is then flushed first. Memory
+// named by an operation must stay until its last completion (has_more() false).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/time.h"
+
+struct io_uring;
+struct io_uring_sqe;
+struct msghdr;
+struct sockaddr;
+
+namespace np::uring {
+
+struct RingOptions {
+  uint32_t submit_entries = 1024;
+  uint32_t completion_entries = 8192;
+  uint32_t file_slots = 0;           // 0: no fixed files
+  bool prefer_defer_taskrun = true;  // false: the fallback of kernels below 6.1
+};
+
+// A socket as operations name it: a slot of the fixed table, or a descriptor.
+struct File {
+  int32_t number = -1;
+  bool fixed = false;
+};
+
+struct Completion {
+  uint64_t user_data = 0;
+  int32_t result = 0;
+  uint32_t flags = 0;
+
+  bool has_more() const { return (flags & 2U) != 0; }    // IORING_CQE_F_MORE
+  bool has_buffer() const { return (flags & 1U) != 0; }  // IORING_CQE_F_BUFFER
+  uint16_t buffer_id() const { return static_cast<uint16_t>(flags >> 16U); }
+};
+
+// What the kernel offers; found by trying, not by version.
+struct RingFeatures {
+  bool defer_taskrun = false;   // SINGLE_ISSUER + DEFER_TASKRUN
+  bool coop_taskrun = false;    // used when defer_taskrun is not
+  bool fixed_files = false;     // the sparse table was registered
+  bool socket_options = false;  // setsockopt on a fixed file
+};
+
+class Ring {
+ public:
+  static Result<std::unique_ptr<Ring>> create(const RingOptions& options);
+  ~Ring();
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+
+  // From now on nothing can be registered, and after enable() only the operations below can be
+  // submitted; anything else, opening files above all, completes with EACCES.
+  Result<void> seal();
+  Result<void> enable();
+
+  void accept_multishot(int listener, uint64_t user_data);
+  void receive_multishot(File file, uint16_t buffer_group, uint64_t user_data);
+  void send(File file, const void* bytes, size_t size, uint64_t user_data);
+  void send_message(File file, const msghdr* message, uint64_t user_data);
+  void connect(File file, const sockaddr* address, uint32_t length, uint64_t user_data);
+  void poll_writable(File file, uint64_t user_data);
+  void shutdown_write(File file, uint64_t user_data);
+  void read(int fd, void* out, uint32_t size, uint64_t user_data);
+  // Completes only when it fails. `value` must stay until the next submit_and_wait().
+  void set_socket_option(File file, int level, int name, const void* value, uint32_t size,
+                         uint64_t user_data);
+  // Puts *fd into `slot`. Completes only when it fails. *fd must stay until submit_and_wait().
+  void install_file(int32_t* fd, uint32_t slot, uint64_t user_data);
+  // Closes a descriptor. Completes only when it fails.
+  void close_fd(int fd, uint64_t user_data);
+  // Empties a slot of the fixed table. Always completes.
+  void close_file(uint32_t slot, uint64_t user_data);
+  // Cancels the operation, or every operation on a file. Always completes.
+  void cancel(uint64_t target, uint64_t user_data);
+  void cancel_file(File file, uint64_t user_data);
+
+  // Submits everything queued and waits until a completion is there or `timeout` is over. Returns
+  // 0, or the errno of a failure that is not a timeout or an interruption.
+  int submit_and_wait(Duration timeout);
+  // Submits what is queued now.
+  int submit();
+  // Moves completions to `out`; returns how many.
+  size_t reap(std::span<Completion> out);
+
+  const RingFeatures& features() const { return features_; }
+  uint64_t submit_calls() const { return submit_calls_; }
+  io_uring* native() { return ring_.get(); }  // of the buffer ring, and of tests of the kernel
+
+ private:
+  Ring();
+  Result<void> open(const RingOptions& options);
+  void probe_socket_options();
+  io_uring_sqe* next_sqe();
+
+  std::unique_ptr<io_uring> ring_;
+  RingFeatures features_;
+  uint64_t submit_calls_ = 0;
+  bool sealed_ = false;
+};
+
+}  // namespace np::uring
