@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * np_sweep: run by the supervisor about once a second (BPF_PROG_RUN). Removes records of np_flows
+ * that nobody needs any more. It is a program and not user space, so that np_flows and the totals
+ * have one writer and no record can change between the decision and the removal.
+ */
+#include "bpf/lib/flow.bpf.h"
+
+struct np_sweep_pass {
+	struct np_sweep_args args;
+	__u64 now;
+};
+
+/* How long a record may rest before it is removed; 0: for ever. */
+static __always_inline __u64 np_keep_ns(const struct np_flow *flow,
+					const struct np_sweep_args *args)
+{
+	switch (flow->state) {
+	case NP_FLOW_CLOSED:
+		return args->closed_ttl_ns;
+	case NP_FLOW_SYN:
+		return args->syn_ttl_ns;
+	case NP_FLOW_FIN:
+		return args->idle_ttl_ns;
+	default: {
+		__u32 pod_id = flow->pod_id;
+
+		/* Established flows may be idle for days; a pod that is gone says nothing more. */
+		if (bpf_map_lookup_elem(&np_podst, &pod_id))
+			return 0;
+		return args->closed_ttl_ns;
+	}
+	}
+}
+
+static long np_sweep_one(void *map, const void *key, struct np_flow *flow,
+			 struct np_sweep_pass *pass)
+{
+	struct np_flow_key copy;
+	__u64 keep = np_keep_ns(flow, &pass->args);
+
+	if (keep == 0 || (__s64)(pass->now - flow->last_ns) < (__s64)keep) {
+		if (flow->state == NP_FLOW_CLOSED)
+			pass->args.closed++;
+		else
+			pass->args.live++;
+		return 0;
+	}
+	__builtin_memcpy(&copy, key, sizeof(copy));
+	np_close(flow, &copy, pass->now);
+	if (bpf_map_delete_elem(&np_flows, &copy) == 0)
+		pass->args.removed++;
+	return 0;
+}
+
+SEC("syscall")
+int np_sweep(struct np_sweep_args *args)
+{
+	struct np_sweep_pass pass = {};
+
+	pass.args.closed_ttl_ns = args->closed_ttl_ns;
+	pass.args.syn_ttl_ns = args->syn_ttl_ns;
+	pass.args.idle_ttl_ns = args->idle_ttl_ns;
+	pass.now = bpf_ktime_get_ns();
+	bpf_for_each_map_elem(&np_flows, np_sweep_one, &pass, 0);
+	args->live = pass.args.live;
+	args->closed = pass.args.closed;
+	args->removed = pass.args.removed;
+	return 0;
+}
