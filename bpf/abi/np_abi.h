@@ -80,7 +80,7 @@ struct np_config {
 	__u64 hb_timeout_ns;
 	__u64 policy_gen;
 	__u32 np0_ifindex; /* host end of the veth into the proxy namespace; 0: none */
-	__u16 band_lo;	   /* ports of `source: pod` upstream sockets, inclusive */
+	__u16 band_lo; /* ports of `source: pod` upstream sockets, inclusive; lo > hi: none */
 	__u16 band_hi;
 	__u8 default_fail; /* enum np_fail, never NP_FAIL_DEFAULT */
 	__u8 k_listeners;  /* listeners per family */

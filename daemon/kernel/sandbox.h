@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker's last privileged step. Order in the worker: WorkerLink::from_fd, create the rings
+// (RLIMIT_MEMLOCK counts per uid), start the thread of `source: pod` sockets in the proxy
+// namespace, open log and state files that need rights, then enter_sandbox(). It acts on all
+// threads: glibc applies setresuid to each, seccomp is installed with TSYNC.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace np::kernel {
+
+struct SandboxOptions {
+  std::string user = "nodeproxy";  // as root: become this user; missing: uid and gid 64321
+  bool seccomp = true;             // --no-seccomp is an operator's choice, logged
+  // Directories handed to the user before the drop (owner, mode): state-dir 0700, run-dir 0750.
+  std::string state_dir;
+  std::string run_dir;
+};
+
+struct SandboxReport {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  uint64_t max_open_files = 0;     // RLIMIT_NOFILE: caps derive from this
+  uint64_t max_locked_bytes = 0;   // RLIMIT_MEMLOCK
+  std::vector<std::string> notes;  // what a person should know, for the log
+};
+
+// The uid and gid the worker will run as; what directories must belong to. Any time before.
+Result<SandboxReport> plan_sandbox(const SandboxOptions& options);
+
+// Drops to the user, drops every capability, sets no_new_privs and the seccomp filter (no execve,
+// io_uring_setup, ptrace, mount, namespaces; bpf only for map elements). Without root it keeps the
+// uid and does the rest.
+Result<SandboxReport> enter_sandbox(const SandboxOptions& options);
+
+}  // namespace np::kernel
