@@ -53,6 +53,20 @@ class PodAttacher {
   virtual Result<PodState> attach(const PodAttachment& pod) = 0;
   virtual Result<void> detach(uint32_t pod_id) = 0;
   virtual std::vector<PodState> list() = 0;
+  // Ends capture on this node: every pod, and what else is pinned for it. By default each pod of
+  // list() is detached.
+  virtual Result<void> detach_all() {
+    for (const PodState& pod : list()) NP_TRY(detach(pod.pod_id));
+    return {};
+  }
+};
+
+// The daemon's own life, for `nodectl drain`: ends it as SIGTERM does (design.md 8.14). Returns at
+// once; the draining goes on after the answer.
+class Lifecycle {
+ public:
+  virtual ~Lifecycle() = default;
+  virtual Result<void> drain() = 0;
 };
 
 // Gateway listeners in the host netns; the supervisor opens them and keeps them for the next

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the looking verbs answer, as JSON: objects with their status, pods, endpoints. Pure
+// functions of the controller's state. For the .cc files of the verbs only.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/arguments.h"
+#include "control/controller.h"
+#include "policy/snapshot.h"
+
+namespace np::control {
+
+std::string unknown_kind(std::string_view text);
+
+struct ObjectQuery {
+  std::string kind;  // as typed: "vs", "routerules,destinationpolicies", "all"
+  std::vector<std::string> names;
+  std::string ns;
+  bool all_namespaces = false;
+};
+Json view_objects(const Controller& controller, const ObjectQuery& query);
+
+Json view_pods(const Controller& controller);
+
+// One row per endpoint and port; `service` is a name in `ns`, a full host, or empty for all.
+Json view_endpoints(const policy::Snapshot& snapshot, const std::string& service,
+                    const std::string& ns);
+
+}  // namespace np::control
