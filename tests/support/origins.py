@@ -118,7 +118,9 @@ def answer(
 ) -> bytes:
     lines = [f"HTTP/1.1 {status} {reason}"]
     lines += [f"{name}: {value}" for name, value in headers or []]
-    if status not in (204, 304) and status >= 200:
+    if status in (204, 304) or status < 200:
+        body = b""
+    else:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
