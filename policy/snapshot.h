@@ -43,6 +43,7 @@ struct RequestView {
   std::string_view query;      // without '?'; may be empty
   FieldSpan fields;            // end-to-end fields, Host not among them
   uint16_t port = 0;           // the port that was dialled
+  IpAddress dialled;           // the address that was dialled, for destination subnets
 };
 
 // ---- destinations ----------------------------------------------------------------------------
