@@ -19,6 +19,7 @@ NAMESPACE = "istio-system"
 RUN_DIR = Path("/run/npdemo")
 STATE_DIR = Path("/var/lib/npdemo")
 WORK_DIR = Path("/run/npdemo-app")
+LOCK_FILE = Path("/run/npdemo.lock")
 ADMIN_PORT = 15090
 GATEWAY_PORT = 8080
 SERVICE_PORT = 9080

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
 import signal
 import sys
 import time
@@ -35,6 +37,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=layout.GATEWAY_PORT,
                         help="port of the gateway (default 8080)")  # fmt: skip
     return parser.parse_args()
+
+
+def take_lock() -> int:
+    """One demo at a time: names and addresses are fixed. The lock goes when the process does."""
+    lock = os.open(layout.LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(lock, 32).decode().strip()
+        raise LabError(f"another demo is running on this machine (pid {pid})") from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
 
 
 def clean(say_so: bool) -> None:
@@ -97,6 +112,11 @@ def work(options: argparse.Namespace, world: World) -> int:
 
 def main() -> int:
     options = parse_arguments()
+    try:
+        take_lock()
+    except LabError as error:
+        terminal.say(str(error))
+        return 1
     signal.signal(signal.SIGTERM, on_terminate)
     signal.signal(signal.SIGHUP, on_terminate)
     clean(say_so=True)
