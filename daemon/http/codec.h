@@ -119,8 +119,8 @@ class Codec {
   // idle connection that is not told keeps the memory of its last head.
   virtual void end_step() {}
 
-  // The peer sent FIN and every byte before it was used: completes a kUntilClose body, resets a truncated message, ends a tunnel's
-  // direction with kEnd; between messages it appends nothing.
+  // The peer sent FIN and every byte before it was used: completes a kUntilClose body, resets a
+  // truncated message, ends a tunnel's direction with kEnd; between messages it appends nothing.
   virtual void on_peer_finished(StreamEventList& out) = 0;
 
   // Serialises into `out`. Never fails: the engine keeps to the order Interim* Head Data* Trailers?

@@ -36,6 +36,15 @@ class OutputQueue {
   // Appends a slice; keeps a reference when it is large and has an owner, else copies.
   void append(Slice slice);
 
+  // Room to write into in place, at least one byte; commit() appends what was written of it.
+  // Nothing else may be appended in between.
+  struct Room {
+    char* data = nullptr;
+    size_t size = 0;
+  };
+  Room room();
+  void commit(size_t bytes);
+
   // Writes at most `max` entries for the first unsent bytes; returns how many.
   size_t fill_iovec(iovec* out, size_t max) const;
   // The send under way has ended and took `bytes`. What remains of it may now move: a small rest of

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Heads of HTTP/1 messages: turns the bytes of one whole head into a Head and the facts that
+// framing and connection reuse need, or says why it is refused (traffic-semantics 4.1 to 4.3). Pure
+// functions over HeadMemory; used by H1Reader, which lets llhttp confirm the result.
+#pragma once
+
+#include <string_view>
+
+#include "http/h1_codec.h"
+#include "http/h1_fields.h"
+#include "http/head_memory.h"
+
+namespace np::http {
+
+// What an answer's framing depends on besides its own head.
+enum class RequestKind : uint8_t { kOrdinary, kHead, kConnect };
+RequestKind kind_of_method(std::string_view method);
+
+struct HeadFacts {
+  bool is_chunked = false;
+  bool keep_alive = false;  // version and Connection allow another message
+  bool expects_continue = false;
+  bool accepts_trailers = false;
+  RequestKind request = RequestKind::kOrdinary;  // of the request itself; known first
+};
+
+// `bytes` is a head with its blank line, as HeadScanner found it. Results point into `bytes` and
+// `memory`.
+Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMemory& memory,
+                          HeadFacts& facts);
+// `is_upgrade_asked`: the request carried Upgrade, so that 101 is an answer to it.
+Verdict read_response_head(std::string_view bytes, RequestKind request, bool is_upgrade_asked,
+                           HeadMemory& memory, HeadFacts& facts);
+
+}  // namespace np::http
