@@ -69,10 +69,12 @@ class Step:
         requests: int = 1,
         parallel: int = 1,
         keep_alive: bool = False,
+        address: str = "",
     ) -> LoadResult:
-        """Calls SERVICE by name from inside a pod, where the call is captured."""
+        """Calls SERVICE by name (or by one of its cluster addresses) from inside a pod, where the
+        call is captured."""
         spec = LoadSpec(
-            service,
+            address or service,
             layout.SERVICE_PORT,
             f"/{service}/0",
             dict(headers or {}),

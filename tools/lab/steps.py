@@ -107,6 +107,10 @@ def all_to_v1(step: Step, api: Api) -> None:
     step.expect_stars("jason", "none", 30)
     asked = step.ratings_requests() - before
     step.check("ratings gets no request", asked == 0, f"{asked} requests in its log")
+    ipv6 = layout.CLUSTER_V6["reviews"]
+    direct = step.call_from("productpage-v1", "reviews", requests=10, address=ipv6)
+    fine = all(one.version == "v1" for one in direct.observations)
+    step.check(f"the same over IPv6 ([{ipv6}])", fine, format_counts(direct))
 
 
 def test_user_to_v2(step: Step, api: Api) -> None:
