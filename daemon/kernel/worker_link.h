@@ -93,6 +93,8 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
 
   // ---- plain shared memory ----
   void beat(uint64_t monotonic_ns);  // any one thread; a heartbeat older than 1 s means "hung"
+  // np_live.heartbeat_ns itself, for a writer that stores it with every loop; null without capture.
+  uint64_t* heartbeat_word();
   void set_live_flag(LiveFlag flag, bool on);
   std::span<FlowRecord> flow_records();  // np_conn: outlives the worker
   // Counters of shard `index`, 8 KiB, zero at the very first start: outlives the worker.
