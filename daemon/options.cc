@@ -74,7 +74,7 @@ void define(CLI::App& app, Options& options, bool& no_capture, int64_t& drain_ms
       ->check(CLI::IsMember({"tcx", "clsact"}));
   app.add_option("--log-level", options.log_level)
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}));
-  app.add_option("--worker-fd", options.worker_fd)->group("");  // between our own processes
+  app.add_option("--worker-link", options.worker_link)->group("");  // between our own processes
 }
 
 }  // namespace

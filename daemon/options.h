@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The daemon's command line and configuration file. Read once at start, by the supervisor; the
-// worker is started with the same arguments plus --worker-fd. Values are checked here: whoever
+// worker is started with the same arguments plus --worker-link. Values are checked here: whoever
 // receives an Options may rely on it.
 #pragma once
 
@@ -26,7 +26,7 @@ struct Options {
   Duration drain_time = std::chrono::seconds(30);
   std::string hook;                    // "tcx", "clsact", or "" for the best this kernel has
   std::string log_level;               // "" leaves it to NP_LOG
-  int worker_fd = -1;                  // set by the supervisor for its worker
+  int worker_link = -1;                // set by the supervisor for its worker
   std::vector<std::string> arguments;  // as given, for the worker's command line
 };
 
