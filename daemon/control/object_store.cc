@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "base/field.h"
+#include "control/resource_name.h"
 
 namespace np::control {
 namespace {
@@ -104,17 +104,6 @@ std::string_view to_text(Outcome outcome) {
 bool Plan::changes_anything() const {
   return std::any_of(changes.begin(), changes.end(),
                      [](const Change& c) { return c.outcome != Outcome::kUnchanged; });
-}
-
-std::string resource_type(const policy::ObjectId& id) {
-  std::string text;
-  for (const char c : id.kind) text += ascii_lower(c);
-  if (!id.group.empty()) text += "." + id.group;
-  return text;
-}
-
-std::string resource_name(const policy::ObjectId& id) {
-  return resource_type(id) + "/" + id.name;
 }
 
 Plan ObjectStore::plan(Verb verb, std::vector<policy::Object> given,

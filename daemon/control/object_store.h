@@ -38,11 +38,6 @@ struct Plan {
   bool changes_anything() const;
 };
 
-// kubectl's name for an object: "routerule.config.istio.io/reviews-default", "service/reviews".
-std::string resource_name(const policy::ObjectId& id);
-// kubectl's type: "routerule.config.istio.io", "service".
-std::string resource_type(const policy::ObjectId& id);
-
 class ObjectStore {
  public:
   // apply: create or change. create: refuses what exists. replace: refuses what is missing.

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/arguments.h"
+#include "control/resource_name.h"
 #include "control/views.h"
 
 namespace np::control {

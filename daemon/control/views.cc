@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "control/resource_name.h"
+
 namespace np::control {
 namespace {
 
