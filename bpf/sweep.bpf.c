@@ -11,7 +11,9 @@ struct np_sweep_pass {
 	__u64 now;
 };
 
-/* How long a record may rest before it is removed; 0: for ever. */
+#define NP_KEEP_FOREVER (~0ull)
+
+/* How long a record may rest before it is removed. */
 static __always_inline __u64 np_keep_ns(const struct np_flow *flow,
 					const struct np_sweep_args *args)
 {
@@ -27,7 +29,7 @@ static __always_inline __u64 np_keep_ns(const struct np_flow *flow,
 
 		/* Established flows may be idle for days; a pod that is gone says nothing more. */
 		if (bpf_map_lookup_elem(&np_podst, &pod_id))
-			return 0;
+			return NP_KEEP_FOREVER;
 		return args->closed_ttl_ns;
 	}
 	}
@@ -39,7 +41,7 @@ static long np_sweep_one(void *map, const void *key, struct np_flow *flow,
 	struct np_flow_key copy;
 	__u64 keep = np_keep_ns(flow, &pass->args);
 
-	if (keep == 0 || (__s64)(pass->now - flow->last_ns) < (__s64)keep) {
+	if (keep == NP_KEEP_FOREVER || (__s64)(pass->now - flow->last_ns) < (__s64)keep) {
 		if (flow->state == NP_FLOW_CLOSED)
 			pass->args.closed++;
 		else

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/pod_attach.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/time.h"
+
+namespace np::kernel {
+
+namespace {
+
+constexpr const char* kProgramName = "np_pod_in";
+constexpr const char* kPinPrefix = "pod_in_";
+constexpr size_t kAddressesMax = 8;
+
+std::string cut_name(const std::string& name) {
+  return name.substr(0, NP_NAME_BYTES - 1);
+}
+
+np_pod_key pod_key(const IpAddress& ip) {
+  np_pod_key key{};
+  std::memcpy(key.ip, ip.bytes.data(), sizeof(key.ip));
+  return key;
+}
+
+// Why this interface cannot be a pod's host end; empty when it can.
+std::string refuse_interface(const LinkInfo& link) {
+  if (link.kind == "veth") return "";
+  if (link.kind == "netkit") {
+    return "interface " + link.name + " is netkit: bpf_redirect_peer cannot be used from it";
+  }
+  return "interface " + link.name + " is " + (link.kind.empty() ? "a device" : link.kind) +
+         ", not the host end of a veth pair";
+}
+
+// First guesses; every captured SYN brings the true ones (np_podst).
+void guess_macs(const PodRequest& request, const LinkInfo& link, Netlink& netlink, np_pod* pod) {
+  MacAddress gateway = link.mac;
+  if (link.master != 0) {
+    const Result<std::optional<LinkInfo>> master = netlink.link(link.master);
+    if (master && *master) gateway = (*master)->mac;
+  }
+  std::memcpy(pod->gw_mac, gateway.data(), sizeof(pod->gw_mac));
+  const uint32_t segment = link.master != 0 ? link.master : link.ifindex;
+  if (const Result<std::vector<NeighbourInfo>> known = netlink.neighbours()) {
+    for (const NeighbourInfo& neighbour : *known) {
+      const bool is_pods =
+          std::find(request.ips.begin(), request.ips.end(), neighbour.ip) != request.ips.end();
+      if (neighbour.ifindex != segment || !is_pods) continue;
+      std::memcpy(pod->mac, neighbour.mac.data(), sizeof(pod->mac));
+      return;
+    }
+  }
+  if (link.master == 0) return;
+  const Result<std::vector<MacAddress>> learned = netlink.bridge_macs(link.ifindex);
+  if (learned && learned->size() == 1) {
+    std::memcpy(pod->mac, learned->front().data(), sizeof(pod->mac));
+  }
+}
+
+Result<void> check_request(const PodRequest& request) {
+  const std::string what = "attach pod " + request.name;
+  if (request.pod_id == 0 || request.name.empty()) {
+    return Error{ErrorCode::kInvalid, what, "it has no id or no name", ""};
+  }
+  if (request.ips.empty() || request.ips.size() > kAddressesMax) {
+    return Error{ErrorCode::kInvalid, what,
+                 std::to_string(request.ips.size()) + " addresses; 1 to 8 are allowed", ""};
+  }
+  return ok();
+}
+
+}  // namespace
+
+HookPoint PodTable::hook_point(uint32_t ifindex) const {
+  return HookPoint{ifindex, loader_.link_pin(kPinPrefix + std::to_string(ifindex)), kProgramName};
+}
+
+uint32_t PodTable::least_used_slot() const {
+  std::array<uint32_t, NP_LISTENERS_PER_FAMILY> users{};
+  for (const auto& [id, record] : pods_) {
+    if (record.is_attached) ++users[record.slot % NP_LISTENERS_PER_FAMILY];
+  }
+  return static_cast<uint32_t>(std::min_element(users.begin(), users.end()) - users.begin());
+}
+
+Result<PodRecord> PodTable::attach(const PodRequest& request) {
+  NP_TRY(check_request(request));
+  PodRecord record;
+  const auto known = pods_.find(request.pod_id);
+  if (known != pods_.end()) record = known->second;
+  const PodRecord before = record;
+  record.request = request;
+  record.problem.clear();
+  if (!before.is_attached) record.slot = least_used_slot();
+  NP_TRY_ASSIGN(Netlink netlink, Netlink::open());
+  std::optional<LinkInfo> link;
+  if (request.ifname.empty()) {
+    record.problem = "unsupported: no interface of its own (hostNetwork pod?)";
+  } else {
+    NP_TRY_ASSIGN(link, netlink.link(request.ifname));
+    record.problem = link ? refuse_interface(*link) : "interface " + request.ifname + " not found";
+  }
+  if (!record.problem.empty()) {
+    if (before.is_attached) NP_TRY(detach(request.pod_id));
+    record.is_attached = false;
+    record.ifindex = 0;
+    pods_[request.pod_id] = record;
+    return record;
+  }
+  if (before.is_attached && before.ifindex != link->ifindex) NP_TRY(detach(request.pod_id));
+  record.ifindex = link->ifindex;
+  if (!before.is_attached || record.since_ns == 0) record.since_ns = wall_clock_ns();
+  NP_TRY(ensure_totals(record));
+  NP_TRY(write_entries(record, *link, netlink));
+  for (const IpAddress& old : before.request.ips) {  // addresses that the pod lost
+    if (std::find(request.ips.begin(), request.ips.end(), old) != request.ips.end()) continue;
+    const np_pod_key key = pod_key(old);
+    ::bpf_map_delete_elem(loader_.map_fd(Map::kPods), &key);
+  }
+  // Last, so that no frame meets the program before its pod is known.
+  const Result<void> attached =
+      attach_hook(hook_, hook_point(record.ifindex), loader_.program_fd(Program::kPodIn));
+  record.is_attached = attached.has_value();
+  if (!attached) {
+    record.problem = attached.error().to_string();
+    remove_entries(record);
+  }
+  pods_[request.pod_id] = record;
+  return record;
+}
+
+Result<void> PodTable::ensure_totals(const PodRecord& record) {
+  np_podst totals{};
+  totals.tokens = static_cast<uint64_t>(record.request.syn_burst) * 1'000'000'000U;
+  totals.refill_ns = to_ns(monotonic_now());
+  const int map = loader_.map_fd(Map::kPodStats);
+  if (::bpf_map_update_elem(map, &record.request.pod_id, &totals, BPF_NOEXIST) != 0 &&
+      errno != EEXIST) {
+    return system_error(errno, "make the totals of pod " + record.request.name);
+  }
+  return ok();
+}
+
+Result<void> PodTable::write_entries(PodRecord& record, const LinkInfo& link, Netlink& netlink) {
+  np_pod value{};
+  value.ifindex = record.ifindex;
+  value.pod_id = record.request.pod_id;
+  value.max_flows = record.request.max_flows;
+  value.syn_rate = record.request.syn_rate;
+  value.syn_burst = record.request.syn_burst;
+  value.fail = record.request.fail;
+  value.slot = static_cast<uint8_t>(record.slot);
+  value.since_ns = record.since_ns;
+  const std::string name = cut_name(record.request.name);
+  std::memcpy(value.name, name.data(), name.size());
+  guess_macs(record.request, link, netlink, &value);
+  for (const IpAddress& ip : record.request.ips) {
+    const np_pod_key key = pod_key(ip);
+    if (::bpf_map_update_elem(loader_.map_fd(Map::kPods), &key, &value, BPF_ANY) != 0) {
+      return system_error(errno, "add pod " + record.request.name + " to np_pods",
+                          "np_pods holds " + std::to_string(NP_PODS_MAX) + " addresses");
+    }
+  }
+  return ok();
+}
+
+void PodTable::remove_entries(const PodRecord& record) {
+  for (const IpAddress& ip : record.request.ips) {
+    const np_pod_key key = pod_key(ip);
+    np_pod value{};
+    const int map = loader_.map_fd(Map::kPods);
+    // An address may have gone to another pod meanwhile.
+    if (::bpf_map_lookup_elem(map, &key, &value) == 0 && value.pod_id == record.request.pod_id) {
+      ::bpf_map_delete_elem(map, &key);
+    }
+  }
+  ::bpf_map_delete_elem(loader_.map_fd(Map::kPodStats), &record.request.pod_id);
+}
+
+Result<void> PodTable::detach(uint32_t pod_id) {
+  const auto found = pods_.find(pod_id);
+  if (found == pods_.end()) {
+    return Error{ErrorCode::kNotFound, "detach pod " + std::to_string(pod_id), "not attached", ""};
+  }
+  const PodRecord record = found->second;
+  pods_.erase(found);
+  const bool is_shared = std::any_of(pods_.begin(), pods_.end(), [&record](const auto& entry) {
+    return entry.second.is_attached && entry.second.ifindex == record.ifindex;
+  });
+  Result<void> result = ok();
+  if (record.is_attached && !is_shared) result = detach_hook(hook_point(record.ifindex));
+  remove_entries(record);
+  return result;
+}
+
+Result<void> PodTable::detach_all() {
+  while (!pods_.empty()) NP_TRY(detach(pods_.begin()->first));
+  remove_dead_links();
+  return ok();
+}
+
+void PodTable::adopt_entry(const np_pod_key& key, const np_pod& value) {
+  PodRecord& record = pods_[value.pod_id];
+  IpAddress ip;
+  std::memcpy(ip.bytes.data(), key.ip, sizeof(key.ip));
+  record.request.ips.push_back(ip);
+  record.request.pod_id = value.pod_id;
+  record.request.name.assign(value.name, ::strnlen(value.name, sizeof(value.name)));
+  record.request.max_flows = value.max_flows;
+  record.request.syn_rate = value.syn_rate;
+  record.request.syn_burst = value.syn_burst;
+  record.request.fail = value.fail;
+  record.ifindex = value.ifindex;
+  record.slot = value.slot;
+  record.since_ns = value.since_ns;
+}
+
+Result<void> PodTable::adopt() {
+  np_pod_key key{};
+  const int map = loader_.map_fd(Map::kPods);
+  for (int more = ::bpf_map_get_next_key(map, nullptr, &key); more == 0;
+       more = ::bpf_map_get_next_key(map, &key, &key)) {
+    np_pod value{};
+    if (::bpf_map_lookup_elem(map, &key, &value) == 0) adopt_entry(key, value);
+  }
+  NP_TRY_ASSIGN(Netlink netlink, Netlink::open());
+  std::vector<uint32_t> gone;
+  for (auto& [pod_id, record] : pods_) {
+    NP_TRY_ASSIGN(const std::optional<LinkInfo> link, netlink.link(record.ifindex));
+    if (!link || !refuse_interface(*link).empty()) {
+      gone.push_back(pod_id);
+      continue;
+    }
+    record.request.ifname = link->name;
+    const Result<void> attached =
+        attach_hook(hook_, hook_point(record.ifindex), loader_.program_fd(Program::kPodIn));
+    record.is_attached = attached.has_value();
+    if (!attached) record.problem = attached.error().to_string();
+  }
+  for (const uint32_t pod_id : gone) {
+    remove_entries(pods_[pod_id]);
+    pods_.erase(pod_id);
+  }
+  remove_dead_links();
+  return ok();
+}
+
+// Pinned links of interfaces that vanished, or that no pod of the table uses.
+void PodTable::remove_dead_links() {
+  const std::string directory_path = loader_.link_pin("");
+  DIR* directory = ::opendir(directory_path.c_str());
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string name = entry->d_name;
+    if (name.rfind(kPinPrefix, 0) != 0) continue;
+    const auto ifindex =
+        static_cast<uint32_t>(std::strtoul(name.c_str() + std::strlen(kPinPrefix), nullptr, 10));
+    const Result<uint32_t> alive = pinned_link_ifindex(directory_path + name);
+    const bool is_used = std::any_of(pods_.begin(), pods_.end(), [ifindex](const auto& pod) {
+      return pod.second.is_attached && pod.second.ifindex == ifindex;
+    });
+    if (alive && *alive == ifindex && is_used) continue;
+    ::unlink((directory_path + name).c_str());
+  }
+  ::closedir(directory);
+}
+
+void PodTable::sweep() {
+  Result<Netlink> netlink = Netlink::open();
+  if (!netlink) return;
+  for (auto& [pod_id, record] : pods_) {
+    if (!record.is_attached) continue;
+    const Result<std::optional<LinkInfo>> link = netlink->link(record.ifindex);
+    if (!link) continue;
+    if (!*link) {
+      record.is_attached = false;
+      record.ifindex = 0;
+      record.problem = "interface " + record.request.ifname + " is gone";
+      remove_entries(record);
+      continue;
+    }
+    const HookState state = inspect_hook(hook_point(record.ifindex));
+    if (!state.is_attached) {
+      record.problem = "somebody removed np_pod_in from " + record.request.ifname;
+    } else if (!state.is_first) {
+      record.problem = "another program is ahead of np_pod_in on " + record.request.ifname;
+    } else {
+      record.problem.clear();
+    }
+  }
+  remove_dead_links();
+}
+
+std::vector<PodRecord> PodTable::list() const {
+  std::vector<PodRecord> records;
+  records.reserve(pods_.size());
+  for (const auto& [id, record] : pods_) records.push_back(record);
+  return records;
+}
+
+}  // namespace np::kernel

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bpf/capture_fixture.h"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/time.h"
+
+namespace np::kernel {
+
+namespace {
+
+constexpr int kWaitMs = 2000;
+
+std::string test_name() {
+  const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
+  std::string name = std::string(info->test_suite_name()) + info->name();
+  uint32_t hash = 2166136261U;
+  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619U;
+  char text[16];
+  std::snprintf(text, sizeof(text), "npk%08x", hash);
+  return text;
+}
+
+std::string add_common(const std::string& pod) {
+  return "ip netns add " + pod + " && ip link add vpod type veth peer name eth0 netns " + pod +
+         " && ip link set vpod up && ip -n " + pod + " link set lo up && ip netns exec " + pod +
+         " sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.dad_transmits=0";
+}
+
+// As routed CNIs do it: /32 addresses, a link-local gateway, permanent neighbours.
+std::string add_routed(const std::string& pod) {
+  return add_common(pod) + " && ip -n " + pod + " addr add 10.77.1.2/32 dev eth0 && ip -n " + pod +
+         " addr add fd77::1:2/128 dev eth0 && ip -n " + pod + " link set eth0 up && ip -n " + pod +
+         " route add 169.254.1.1 dev eth0 scope link && ip -n " + pod +
+         " route add default via 169.254.1.1 && MAC=$(ip -br link show vpod | (read a b c d; echo "
+         "$c))" +
+         " && ip -n " + pod +
+         " neigh replace 169.254.1.1 lladdr $MAC dev eth0 nud permanent && ip -n " + pod +
+         " -6 neigh replace fe80::1 lladdr $MAC dev eth0 nud permanent && ip -n " + pod +
+         " -6 route add default via fe80::1 dev eth0 && ip route add 10.77.1.2/32 dev vpod" +
+         " && ip -6 route add fd77::1:2/128 dev vpod";
+}
+
+std::string add_bridged(const std::string& pod) {
+  return "ip link add br0 type bridge && sysctl -qw net.ipv6.conf.br0.accept_dad=0" +
+         std::string(" && ip addr add 10.77.1.1/24 dev br0") +
+         " && ip addr add fd77::1:1/112 dev br0 nodad && ip link set br0 up && " + add_common(pod) +
+         " && ip link set vpod master br0 && ip -n " + pod +
+         " addr add 10.77.1.2/24 dev eth0 && ip -n " + pod +
+         " addr add fd77::1:2/112 dev eth0 nodad && ip -n " + pod + " link set eth0 up && ip -n " +
+         pod + " route add default via 10.77.1.1 && ip -n " + pod +
+         " -6 route add default via fd77::1:1";
+}
+
+}  // namespace
+
+bool run(const std::string& command) {
+  return std::system(("sh -ec '" + command + "'").c_str()) == 0;
+}
+
+std::string local_name(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  return SocketAddress::from_sockaddr(reinterpret_cast<sockaddr*>(&address)).to_string();
+}
+
+std::string peer_name(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  return SocketAddress::from_sockaddr(reinterpret_cast<sockaddr*>(&address)).to_string();
+}
+
+void CaptureFixture::SetUp() {
+  if (::geteuid() != 0 || ::unshare(CLONE_NEWNET) != 0) {
+    GTEST_SKIP() << "needs root, to make network namespaces";
+  }
+  instance_ = test_name();
+  pod_netns_ = instance_ + "p";
+  names_ = *name_instance(instance_, "/sys/fs/bpf");
+  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
+  ASSERT_TRUE(ProxyNetns::remove(names_).has_value());
+  (void)Loader::remove_pins(names_);
+  ASSERT_TRUE(
+      run("ip link set lo up; sysctl -qw net.ipv4.ip_forward=1 "
+          "net.ipv6.conf.all.forwarding=1"));
+  auto loader = Loader::load(names_);
+  ASSERT_TRUE(loader.has_value()) << loader.error().to_string();
+  loader_ = std::move(*loader);
+  auto proxy = ProxyNetns::open_or_create(names_);
+  ASSERT_TRUE(proxy.has_value()) << proxy.error().to_string();
+  proxy_ = std::make_unique<ProxyNetns>(std::move(*proxy));
+  auto listeners = ListenerSet::open(*proxy_);
+  ASSERT_TRUE(listeners.has_value()) << listeners.error().to_string();
+  listeners_ = std::move(*listeners);
+  np_config config{};
+  config.hb_timeout_ns = 1'000'000'000;
+  config.np0_ifindex = proxy_->np0_ifindex();
+  config.band_lo = 1;
+  config.default_fail = NP_FAIL_OPEN;
+  config.k_listeners = NP_LISTENERS_PER_FAMILY;
+  ASSERT_TRUE(loader_->write_config(config).has_value());
+  const auto picked = loader_->attach_pick(proxy_->fd());
+  ASSERT_TRUE(picked.has_value()) << picked.error().to_string();
+  const auto filled = listeners_.fill(loader_->map_fd(Map::kListeners));
+  ASSERT_TRUE(filled.has_value()) << filled.error().to_string();
+  beat();
+}
+
+void CaptureFixture::TearDown() {
+  if (pods_) {
+    EXPECT_TRUE(pods_->detach_all().has_value());
+  }
+  pods_.reset();
+  listeners_ = ListenerSet();
+  loader_.reset();
+  if (instance_.empty()) return;
+  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
+  EXPECT_TRUE(ProxyNetns::remove(names_).has_value());
+  EXPECT_TRUE(Loader::remove_pins(names_).has_value());
+}
+
+void CaptureFixture::add_pod(PodKind kind, Hook hook) {
+  ASSERT_TRUE(run(kind == PodKind::kRouted ? add_routed(pod_netns_) : add_bridged(pod_netns_)));
+  const HookPoint ret{proxy_->np0_ifindex(), loader_->link_pin("np_ret_in"), "np_ret_in"};
+  const auto attached = attach_hook(hook, ret, loader_->program_fd(Program::kRetIn));
+  ASSERT_TRUE(attached.has_value()) << attached.error().to_string();
+  pods_ = std::make_unique<PodTable>(*loader_, hook);
+  PodRequest request;
+  request.pod_id = 1;
+  request.name = "shop/front";
+  request.ifname = "vpod";
+  request.ips = {*IpAddress::parse("10.77.1.2"), *IpAddress::parse("fd77::1:2")};
+  const auto record = pods_->attach(request);
+  ASSERT_TRUE(record.has_value()) << record.error().to_string();
+  ASSERT_EQ(record->problem, "");
+}
+
+void CaptureFixture::capture(const char* address, np_fail fail, np_action action) {
+  const SocketAddress dialled = *SocketAddress::parse(address);
+  np_svc_key key{};
+  std::memcpy(key.ip, dialled.ip.bytes.data(), 16);
+  key.port = dialled.port;
+  key.proto = IPPROTO_TCP;
+  np_svc value{};
+  value.svc_id = 7;
+  value.action = static_cast<uint8_t>(action);
+  value.fail = static_cast<uint8_t>(fail);
+  value.gen = 3;
+  std::strcpy(value.name, "web.shop");
+  ASSERT_EQ(::bpf_map_update_elem(loader_->map_fd(Map::kServices), &key, &value, BPF_ANY), 0);
+  const np_svcst totals{};
+  ::bpf_map_update_elem(loader_->map_fd(Map::kServiceStats), &value.svc_id, &totals, BPF_NOEXIST);
+}
+
+void CaptureFixture::beat(Duration age) {
+  np_live live{};
+  const uint32_t zero = 0;
+  live.heartbeat_ns = to_ns(monotonic_now() - age);
+  ASSERT_EQ(::bpf_map_update_elem(loader_->map_fd(Map::kLive), &zero, &live, BPF_ANY), 0);
+}
+
+void CaptureFixture::in_pod(const std::function<void()>& work) {
+  const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+  const Fd pod(::open(("/run/netns/" + pod_netns_).c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::setns(pod.get(), CLONE_NEWNET), 0);
+  work();
+  ASSERT_EQ(::setns(home.get(), CLONE_NEWNET), 0);
+}
+
+int CaptureFixture::connect_from_pod(const char* address, Fd* socket, uint16_t source_port) {
+  const SocketAddress target = *SocketAddress::parse(address);
+  int result = -1;
+  in_pod([&] {
+    sockaddr_storage storage{};
+    const unsigned size = target.to_sockaddr(&storage);
+    Fd fd(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (source_port != 0) {
+      const SocketAddress source{*IpAddress::parse(target.ip.is_v4() ? "10.77.1.2" : "fd77::1:2"),
+                                 source_port};
+      sockaddr_storage own{};
+      const unsigned own_size = source.to_sockaddr(&own);
+      const int on = 1;
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+      ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&own), own_size), 0);
+    }
+    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&storage), size) != 0 &&
+        errno != EINPROGRESS) {
+      result = errno;
+      return;
+    }
+    pollfd poller{fd.get(), POLLOUT, 0};
+    if (::poll(&poller, 1, kWaitMs) == 0) {
+      result = ETIMEDOUT;
+      return;
+    }
+    socklen_t length = sizeof(result);
+    ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &result, &length);
+    *socket = std::move(fd);
+  });
+  return result;
+}
+
+Fd CaptureFixture::accept_any() {
+  std::vector<pollfd> pollers;
+  for (const OwnListener& l : listeners_.sockets()) pollers.push_back({l.fd.get(), POLLIN, 0});
+  if (::poll(pollers.data(), pollers.size(), kWaitMs) <= 0) return Fd();
+  for (const pollfd& poller : pollers) {
+    if (poller.revents & POLLIN) return Fd(::accept4(poller.fd, nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  return Fd();
+}
+
+bool CaptureFixture::only_flow(np_flow* flow) {
+  np_flow_key key{}, next{};
+  const int map = loader_->map_fd(Map::kFlows);
+  if (::bpf_map_get_next_key(map, nullptr, &key) != 0) return false;
+  if (::bpf_map_get_next_key(map, &key, &next) == 0) return false;
+  return ::bpf_map_lookup_elem(map, &key, flow) == 0;
+}
+
+}  // namespace np::kernel
