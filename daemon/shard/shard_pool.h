@@ -54,7 +54,7 @@ struct ShardPoolOptions {
   // One per worker, never null, zeroed or a predecessor's. They outlive the pool.
   std::vector<proxy::EngineCounters*> engine_counters;
   // One per worker, same rule; empty: the pool keeps its own.
-  std::span<ShardCounters> shard_counters;
+  std::vector<ShardCounters*> shard_counters;
   // np_live.heartbeat_ns; null: no heartbeat.
   uint64_t* heartbeat_ns = nullptr;
   // The proxy netns, for `source: pod`; -1: such connects use the node's address. Borrowed during

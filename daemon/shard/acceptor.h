@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Acceptor: accepts from every listener on behalf of one shard and gives each connection to the
+// least loaded shard before anything is received (design.md 8.6). Stops accepting when a limit is
+// near (R43), so that the fail mode applies instead of connections that nobody serves. Owns no
+// descriptor of a listener. Called by its Shard, on the shard's thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "base/time.h"
+#include "shard/message.h"
+#include "shard/peers.h"
+#include "shard/shard_counters.h"
+#include "shard/transport.h"
+#include "uring/ring.h"
+
+namespace np::shard {
+
+struct AcceptorOptions {
+  uint32_t shard = 0;
+  uint32_t connections_max = 0;  // client connections of one shard
+};
+
+class Acceptor {
+ public:
+  Acceptor(const AcceptorOptions& options, uring::Ring& ring, Transport& transport, Peers& peers,
+           ShardCounters& counters);
+
+  void add(const AddListener& listener);
+  // Acknowledges when the kernel has let go of the listener.
+  void remove(const RemoveListener& removal);
+  void on_completion(const uring::Completion& completion, Instant now);
+  // Accepts again after a pause, when there is room.
+  void check_pause(Instant now);
+  // For good: the daemon drains.
+  void stop();
+
+ private:
+  struct Listener {
+    AddListener description;
+    bool armed = false;
+    std::shared_ptr<Ack> removal;
+  };
+
+  void arm(Listener& listener);
+  void cancel(Listener& listener);
+  void place(Fd fd, const AddListener& listener, Instant now);
+  void pause(Instant until);
+  bool is_full() const;
+
+  const AcceptorOptions options_;
+  uring::Ring& ring_;
+  Transport& transport_;
+  Peers& peers_;
+  ShardCounters& counters_;
+  std::unordered_map<uint32_t, Listener> listeners_;
+  bool paused_ = false;
+  bool stopped_ = false;
+  Instant resume_at_{};
+};
+
+}  // namespace np::shard

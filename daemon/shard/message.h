@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What other threads tell a shard, and how they wait until it was done.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <variant>
+
+#include "base/address.h"
+#include "base/fd.h"
+#include "base/time.h"
+#include "policy/snapshot.h"
+#include "uring/inbox.h"
+
+namespace np::shard {
+
+// Counts down as shards report; the asking thread waits. Shared between them.
+class Ack {
+ public:
+  explicit Ack(uint32_t expected) : missing_(expected) {}
+
+  void done() {
+    const std::lock_guard lock(mutex_);
+    if (missing_ > 0 && --missing_ == 0) all_done_.notify_all();
+  }
+  // False when `timeout` is over first.
+  bool wait_for(Duration timeout) {
+    std::unique_lock lock(mutex_);
+    return all_done_.wait_for(lock, timeout, [this] { return missing_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable all_done_;
+  uint32_t missing_;
+};
+
+// A connection accepted by another shard; nothing was received from it yet.
+struct AdoptConnection {
+  Fd fd;
+  bool captured = false;
+  SocketAddress peer, local;
+};
+struct AddListener {
+  uint32_t id = 0;
+  int fd = -1;  // borrowed from the pool, which closes it after the removal was acknowledged
+  bool captured = false;
+  SocketAddress bind;
+};
+struct RemoveListener {
+  uint32_t id = 0;
+  std::shared_ptr<Ack> ack;
+};
+struct SetSnapshot {
+  std::shared_ptr<const policy::Snapshot> snapshot;
+  std::shared_ptr<Ack> ack;  // may be null
+};
+// The answer of the PodSocketThread: a socket whose connect is under way, or why there is none.
+struct PodSocketReady {
+  uint32_t slot = 0, generation = 0;
+  Fd fd;
+  int errno_value = 0;
+};
+struct StartDrain {
+  std::shared_ptr<Ack> ack;
+};
+struct Stop {};
+
+using ShardMessage = std::variant<std::monostate, AdoptConnection, AddListener, RemoveListener,
+                                  SetSnapshot, PodSocketReady, StartDrain, Stop>;
+using ShardInbox = uring::Inbox<ShardMessage>;
+
+}  // namespace np::shard

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shard/shard.h"
+
+#include <array>
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+
+namespace np::shard {
+namespace {
+
+constexpr size_t kInboxCapacity = 4096;
+constexpr size_t kReapBatch = 256;
+// Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
+constexpr Duration kTick = std::chrono::milliseconds(40);
+constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
+constexpr Duration kWarningInterval = std::chrono::seconds(10);
+
+proxy::EngineConfig engine_config(const ShardOptions& options) {
+  proxy::EngineConfig config;
+  config.seed = options.seed;
+  config.limits = options.engine_limits;
+  config.counters = options.engine_counters;
+  return config;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Shard>> Shard::create(ShardOptions options, Peers& peers) {
+  NP_TRY_ASSIGN(std::unique_ptr<uring::Ring> ring, uring::Ring::create(options.ring));
+  NP_TRY_ASSIGN(std::unique_ptr<uring::BufferRing> buffers,
+                uring::BufferRing::create(*ring, options.buffers));
+  NP_TRY(ring->seal());
+  if (!ring->features().fixed_files) options.sockets_max = options.sockets_max_as_descriptors;
+  NP_TRY_ASSIGN(uring::Waker waker, uring::Waker::create());
+  return std::unique_ptr<Shard>(
+      new Shard(options, peers, std::move(buffers), std::move(ring), std::move(waker)));
+}
+
+Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::BufferRing> buffers,
+             std::unique_ptr<uring::Ring> ring, uring::Waker waker)
+    : options_(options),
+      peers_(peers),
+      inbox_(std::move(waker), kInboxCapacity),
+      records_(options.records),
+      buffers_(std::move(buffers)),
+      engine_(engine_config(options)),
+      ring_(std::move(ring)),
+      transport_(
+          {options.index, options.sockets_max, options.close_flush_max},
+          {*ring_, *buffers_, engine_, records_, peers, options.pod_sockets, *options.counters}),
+      acceptor_({options.index, options.sockets_max / 2}, *ring_, transport_, peers,
+                *options.counters) {
+  count(options_.counters->lost_requests, records_.lost_requests());
+}
+
+// First the ring: the kernel then holds no address of anything that goes after it.
+Shard::~Shard() {
+  ring_.reset();
+}
+
+void Shard::run(std::promise<Result<void>> enabled) {
+  Result<void> result = ring_->enable();
+  const bool usable = result.has_value();
+  if (usable) {
+    arm_wake();
+    now_ = monotonic_now();
+    transport_.set_now(now_);
+    show_life();
+  }
+  enabled.set_value(std::move(result));
+  while (usable && !stopping_) iterate();
+}
+
+void Shard::iterate() {
+  if (buffers_->maintain()) count(options_.counters->buffer_grown);
+  transport_.rearm_starved();
+  peers_.status[options_.index].open.store(
+      static_cast<uint32_t>(engine_.open_downstream()) + transport_.detached(),
+      std::memory_order_relaxed);
+
+  const Instant end = monotonic_now();
+  watch(end);
+  const int errno_value = ring_->submit_and_wait(time_to_wait(end));
+  now_ = monotonic_now();
+  transport_.set_now(now_);
+  show_life();
+  if (errno_value != 0 && now_ >= next_warning_) {
+    next_warning_ = now_ + kWarningInterval;
+    log_error(system_error(errno_value, "wait on the ring").to_string());
+  }
+
+  reap();
+  if (woken_) read_inbox();
+  if (now_ >= engine_.next_deadline()) transport_.on_time();
+  transport_.report_deferred();
+  if (now_ >= next_tick_) tick();
+}
+
+// The engine's clock is read once per iteration, after the wait. This second reading, before it,
+// is the driver's own: it tells work from waiting, and makes the wait end when it should.
+void Shard::watch(Instant end) {
+  ShardCounters& counters = *options_.counters;
+  count(counters.iterations);
+  const Duration took = end - now_;
+  if (took <= kSlowIteration) return;
+  count(counters.slow_iterations);
+  const auto took_ns = static_cast<uint64_t>(took.count());
+  if (took_ns > read_counter(counters.slowest_iteration_ns)) {
+    count(counters.slowest_iteration_ns, took_ns - counters.slowest_iteration_ns);
+  }
+  if (end < next_warning_) return;
+  next_warning_ = end + kWarningInterval;
+  constexpr int64_t kNsPerMs = 1'000'000;
+  log_warn("shard " + std::to_string(options_.index) + ": one loop iteration took " +
+           std::to_string(took.count() / kNsPerMs) + " ms");
+}
+
+Duration Shard::time_to_wait(Instant now) const {
+  if (transport_.has_deferred()) return Duration::zero();
+  const Instant deadline = engine_.next_deadline();
+  const Instant until = deadline < next_tick_ ? deadline : next_tick_;
+  return until > now ? until - now : Duration::zero();
+}
+
+void Shard::show_life() {
+  peers_.status[options_.index].progress_ns.store(to_ns(now_), std::memory_order_relaxed);
+  if (options_.heartbeat_ns == nullptr) return;
+  // The oldest sign of life of all shards, so that one hung shard makes the heartbeat stale.
+  const uint64_t oldest = peers_.oldest_progress_ns();
+  if (oldest == 0) return;
+  std::atomic_ref<uint64_t>(*options_.heartbeat_ns).store(oldest, std::memory_order_relaxed);
+}
+
+void Shard::reap() {
+  std::array<uring::Completion, kReapBatch> batch;
+  size_t taken = 0;
+  do {
+    taken = ring_->reap(batch);
+    for (size_t i = 0; i < taken; ++i) dispatch(batch[i]);
+  } while (taken == batch.size());
+}
+
+void Shard::dispatch(const uring::Completion& completion) {
+  switch (static_cast<Op>(uring::UserData::unpack(completion.user_data).kind)) {
+    case Op::kAccept:
+    case Op::kAcceptCancel:
+      acceptor_.on_completion(completion, now_);
+      break;
+    case Op::kWake:
+      woken_ = true;
+      break;
+    default:
+      transport_.on_completion(completion);
+      break;
+  }
+}
+
+void Shard::arm_wake() {
+  ring_->read(inbox_.waker().fd(), &wake_value_, sizeof wake_value_,
+              uring::UserData{0, 1, static_cast<uint8_t>(Op::kWake)}.pack());
+}
+
+void Shard::read_inbox() {
+  woken_ = false;
+  // Before looking: what is pushed after this wakes again.
+  inbox_.waker().acknowledge();
+  while (auto message = inbox_.try_pop()) handle(*message);
+  arm_wake();
+}
+
+void Shard::handle(ShardMessage& message) {
+  if (auto* adopt = std::get_if<AdoptConnection>(&message)) {
+    transport_.adopt(std::move(*adopt));
+  } else if (auto* add = std::get_if<AddListener>(&message)) {
+    acceptor_.add(*add);
+  } else if (auto* remove = std::get_if<RemoveListener>(&message)) {
+    acceptor_.remove(*remove);
+  } else if (auto* set = std::get_if<SetSnapshot>(&message)) {
+    transport_.set_snapshot(std::move(set->snapshot));
+    if (set->ack != nullptr) set->ack->done();
+  } else if (auto* ready = std::get_if<PodSocketReady>(&message)) {
+    transport_.on_pod_socket(std::move(*ready));
+  } else if (std::holds_alternative<StartDrain>(message)) {
+    acceptor_.stop();
+    transport_.drain();
+    std::get<StartDrain>(message).ack->done();
+  } else if (std::holds_alternative<Stop>(message)) {
+    stopping_ = true;
+  }
+}
+
+void Shard::tick() {
+  next_tick_ = now_ + kTick;
+  transport_.check_deadlines();
+  acceptor_.check_pause(now_);
+}
+
+}  // namespace np::shard

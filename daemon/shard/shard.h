@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shard: one thread, one ring, one engine. Owns them with the receive buffers, the sockets and the
+// inbox. Made by the pool on its thread; run() is the shard's thread, and from then on everything
+// here but inbox() belongs to it.
+//
+// One iteration: submit what was prepared and wait (at most until the engine's next deadline), read
+// the clock once, turn every completion into events, read the inbox, let due timers fire.
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <span>
+
+#include "base/result.h"
+#include "base/time.h"
+#include "proxy/engine.h"
+#include "shard/acceptor.h"
+#include "shard/flow_slots.h"
+#include "shard/message.h"
+#include "shard/peers.h"
+#include "shard/pod_sockets.h"
+#include "shard/shard_counters.h"
+#include "shard/transport.h"
+#include "uring/buffer_ring.h"
+#include "uring/ring.h"
+
+namespace np::shard {
+
+struct ShardOptions {
+  uint32_t index = 0;
+  uint64_t seed = 0;
+  uint32_t sockets_max = 0;
+  uint32_t sockets_max_as_descriptors = 0;  // where fixed files cannot be used
+  uring::RingOptions ring;
+  uring::BufferRingOptions buffers;
+  Duration close_flush_max{};
+  std::span<FlowRecord> records;
+  const proxy::EngineLimits* engine_limits = nullptr;
+  proxy::EngineCounters* engine_counters = nullptr;
+  ShardCounters* counters = nullptr;
+  PodSocketThread* pod_sockets = nullptr;
+  uint64_t* heartbeat_ns = nullptr;  // of the one shard that writes it
+};
+
+class Shard {
+ public:
+  static Result<std::unique_ptr<Shard>> create(ShardOptions options, Peers& peers);
+  ~Shard();
+
+  // The thread's body. `enabled` is set when the ring can be used, or says why not.
+  void run(std::promise<Result<void>> enabled);
+
+  ShardInbox& inbox() { return inbox_; }
+  const uring::RingFeatures& features() const { return ring_->features(); }
+
+ private:
+  Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::BufferRing> buffers,
+        std::unique_ptr<uring::Ring> ring, uring::Waker waker);
+
+  void iterate();
+  void reap();
+  void dispatch(const uring::Completion& completion);
+  void arm_wake();
+  void read_inbox();
+  void handle(ShardMessage& message);
+  void tick();
+  void show_life();
+  void watch(Instant end);
+  Duration time_to_wait(Instant now) const;
+
+  const ShardOptions options_;
+  Peers& peers_;
+  ShardInbox inbox_;
+  FlowSlots records_;
+  // Above the engine, so that its buffers are mapped until it has given them back.
+  std::unique_ptr<uring::BufferRing> buffers_;
+  proxy::Engine engine_;
+  std::unique_ptr<uring::Ring> ring_;
+  Transport transport_;
+  Acceptor acceptor_;
+  uint64_t wake_value_ = 0;
+  bool woken_ = false;
+  bool stopping_ = false;
+  Instant now_{};
+  Instant next_tick_{};
+  Instant next_warning_{};
+};
+
+}  // namespace np::shard

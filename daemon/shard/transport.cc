@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transport: the engine's Actions, and the end of a socket. Completions: transport_events.cc.
+#include "shard/transport.h"
+
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/check.h"
+
+namespace np::shard {
+namespace {
+
+constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
+constexpr linger kResetOnClose{1, 0};
+constexpr linger kCloseInOrder{0, 0};
+constexpr uint32_t kSendPartsMax = 1024;  // UIO_MAXIOV
+
+void set_int(int fd, int level, int name, uint32_t value) {
+  // Refused only for values out of the kernel's range; the connection is usable all the same.
+  const int number = static_cast<int>(value);
+  (void)::setsockopt(fd, level, name, &number, sizeof number);
+}
+
+void set_upstream_options(int fd, const proxy::ConnectTarget& target) {
+  set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (target.keepalive) {
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (target.keepalive_probes > 0) {
+      set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, target.keepalive_probes);
+    }
+    if (target.keepalive_time_s > 0) {
+      set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, target.keepalive_time_s);
+    }
+    if (target.keepalive_interval_s > 0) {
+      set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, target.keepalive_interval_s);
+    }
+  }
+  if (target.abort_on_crash) {
+    (void)::setsockopt(fd, SOL_SOCKET, SO_LINGER, &kResetOnClose, sizeof kResetOnClose);
+  }
+}
+
+}  // namespace
+
+Transport::Transport(const TransportOptions& options, const Environment& environment)
+    : options_(options), env_(environment), sockets_(options.sockets_max) {
+  actions_.reserve(64);
+}
+
+// Sockets in the fixed table are closed with the ring; others here.
+Transport::~Transport() {
+  sockets_.for_each([](uint32_t, Socket& socket) {
+    if (!socket.file.fixed && socket.file.number >= 0) ::close(socket.file.number);
+  });
+}
+
+void Transport::adopt(AdoptConnection connection) {
+  const uint32_t slot = sockets_.acquire();
+  if (slot == kNoSlot) {
+    count(env_.counters.refused_full);
+    env_.peers.status[options_.shard].load.fetch_sub(1, std::memory_order_relaxed);
+    return;  // the descriptor closes: the listener's linger makes it a reset
+  }
+  count(env_.counters.adopted);
+  Socket& socket = sockets_.at(slot);
+  socket.downstream = true;
+  socket.opened = true;
+  socket.resets_on_close = true;
+  if (connection.captured) {
+    socket.record = env_.records.acquire(connection.peer, connection.local, now_);
+    if (socket.record == nullptr) count(env_.counters.records_exhausted);
+  }
+  install(slot, connection.fd.release());
+  proxy::Accepted accepted;
+  accepted.captured = connection.captured;
+  accepted.peer = connection.peer;
+  accepted.local = connection.local;
+  accepted.record = socket.record;
+  attach(env_.engine.accept(accepted, now_, actions_), slot);
+  perform();
+}
+
+void Transport::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot) {
+  env_.engine.set_snapshot(std::move(snapshot), now_, actions_);
+  perform();
+}
+
+void Transport::on_time() {
+  env_.engine.on_time(now_, actions_);
+  perform();
+}
+
+void Transport::drain() {
+  env_.engine.drain(now_, actions_);
+  perform();
+}
+
+uint32_t Transport::slot_of(proxy::ConnectionId connection) {
+  if (connection.slot >= by_connection_.size()) return kNoSlot;
+  const uint32_t slot = by_connection_[connection.slot];
+  if (slot == kNoSlot || sockets_.at(slot).connection != connection) return kNoSlot;
+  return slot;
+}
+
+bool Transport::is_attached(uint32_t slot, uint32_t generation) {
+  const Socket* socket = sockets_.find(slot, generation);
+  return socket != nullptr && socket->stage == Stage::kAttached;
+}
+
+void Transport::attach(proxy::ConnectionId connection, uint32_t slot) {
+  if (connection.slot >= by_connection_.size()) {
+    by_connection_.resize(std::max<size_t>(connection.slot + 1, by_connection_.size() * 2),
+                          kNoSlot);
+  }
+  by_connection_[connection.slot] = slot;
+  sockets_.at(slot).connection = connection;
+}
+
+void Transport::install(uint32_t slot, int fd) {
+  Socket& socket = sockets_.at(slot);
+  socket.fd = fd;
+  if (!env_.ring.features().fixed_files) {
+    socket.file = {fd, false};
+    return;
+  }
+  // Both run in order at submit, before anything that uses the slot.
+  env_.ring.install_file(&socket.fd, slot, tag(slot, Op::kInstall));
+  env_.ring.close_fd(fd, tag(slot, Op::kCloseFd));
+  socket.file = {static_cast<int32_t>(slot), true};
+}
+
+void Transport::perform() {
+  for (proxy::Action& action : actions_) perform(action);
+  actions_.clear();
+}
+
+void Transport::perform(proxy::Action& action) {
+  using Kind = proxy::Action::Kind;
+  if (action.kind == Kind::kConnect) return connect(action);
+  const uint32_t slot = slot_of(action.connection);
+  if (slot == kNoSlot) return;  // failed in this very step
+  switch (action.kind) {
+    case Kind::kConnect:
+      break;
+    case Kind::kReceive:
+      start_receive(slot);
+      break;
+    case Kind::kPauseReceive:
+      pause_receive(slot);
+      break;
+    case Kind::kSend:
+      start_send(slot, action.iov, action.iov_count);
+      break;
+    case Kind::kShutdownWrite:
+      start_shutdown(slot);
+      break;
+    case Kind::kClose:
+      start_close(slot, action);
+      break;
+  }
+}
+
+void Transport::connect(const proxy::Action& action) {
+  const uint32_t slot = sockets_.acquire();
+  if (slot == kNoSlot) return fail_later(action.connection, EMFILE);
+  attach(action.connection, slot);
+  const proxy::ConnectTarget& target = action.target;
+  sockaddr_storage remote{};
+  const unsigned length = target.remote.to_sockaddr(&remote);
+  std::memcpy(&sockets_.at(slot).remote, &remote, length);
+  // A pod that dials itself through its own address would wait for ever (R28).
+  const bool from_pod = target.source_pod && target.source_ip != target.remote.ip;
+  if (from_pod && ask_for_pod_socket(slot, target)) return;
+  if (from_pod) count(env_.counters.pod_source_fallbacks);
+  connect_from_node(slot, target);
+}
+
+bool Transport::ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target) {
+  if (env_.pod_sockets == nullptr) return false;
+  PodSocketRequest request;
+  request.shard = options_.shard;
+  request.slot = slot;
+  request.generation = sockets_.generation(slot);
+  request.remote = target.remote;
+  request.source = target.source_ip;
+  if (!env_.pod_sockets->ask(request)) return false;
+  Socket& socket = sockets_.at(slot);
+  socket.pod_target = std::make_unique<proxy::ConnectTarget>(target);
+  ++socket.in_flight;
+  return true;
+}
+
+void Transport::connect_from_node(uint32_t slot, const proxy::ConnectTarget& target) {
+  Socket& socket = sockets_.at(slot);
+  // Not SOCK_NONBLOCK: the ring would answer EAGAIN instead of waiting.
+  const int fd = ::socket(socket.remote.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail_later(socket.connection, errno);
+  set_upstream_options(fd, target);
+  socket.resets_on_close = target.abort_on_crash;
+  install(slot, fd);
+  const uint32_t length =
+      socket.remote.sin6_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  env_.ring.connect(socket.file, reinterpret_cast<const sockaddr*>(&socket.remote), length,
+                    tag(slot, Op::kConnect));
+  ++socket.in_flight;
+}
+
+void Transport::on_pod_socket(PodSocketReady ready) {
+  Socket* socket = sockets_.find(ready.slot, ready.generation);
+  if (socket == nullptr) {
+    count(env_.counters.stale_completions);
+    return;
+  }
+  --socket->in_flight;
+  const std::unique_ptr<proxy::ConnectTarget> target = std::move(socket->pod_target);
+  if (socket->stage != Stage::kAttached || target == nullptr) return release_if_done(ready.slot);
+  if (!ready.fd.is_open()) {
+    // No free port for this remote, or the address cannot be bound: never the client's problem.
+    count(env_.counters.pod_source_fallbacks);
+    return connect_from_node(ready.slot, *target);
+  }
+  set_upstream_options(ready.fd.get(), *target);
+  socket->resets_on_close = target->abort_on_crash;
+  install(ready.slot, ready.fd.release());
+  env_.ring.poll_writable(socket->file, tag(ready.slot, Op::kPodWritable));
+  ++socket->in_flight;
+}
+
+void Transport::start_receive(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  socket.receive_wanted = true;
+  if (!socket.opened || socket.read_ended || socket.receive != Receive::kIdle) return;
+  env_.ring.receive_multishot(socket.file, env_.buffers.group(), tag(slot, Op::kReceive));
+  socket.receive = Receive::kArmed;
+  ++socket.in_flight;
+}
+
+void Transport::pause_receive(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  socket.receive_wanted = false;
+  if (socket.receive != Receive::kArmed) return;
+  env_.ring.cancel(tag(slot, Op::kReceive), tag(slot, Op::kCancel));
+  socket.receive = Receive::kCancelling;
+  ++socket.in_flight;
+}
+
+void Transport::start_send(uint32_t slot, const iovec* parts, uint32_t part_count) {
+  Socket& socket = sockets_.at(slot);
+  if (socket.failed) return;
+  NP_CHECK(!socket.send_busy && part_count > 0);
+  part_count = std::min(part_count, kSendPartsMax);
+  socket.send_busy = true;
+  socket.parts = parts;
+  socket.part_count = part_count;
+  socket.send_total = 0;
+  for (uint32_t i = 0; i < part_count; ++i) socket.send_total += parts[i].iov_len;
+  if (part_count == 1) {
+    env_.ring.send(socket.file, parts->iov_base, parts->iov_len, tag(slot, Op::kSend));
+  } else {
+    socket.message = msghdr{};
+    socket.message.msg_iov = const_cast<iovec*>(parts);
+    socket.message.msg_iovlen = part_count;
+    env_.ring.send_message(socket.file, &socket.message, tag(slot, Op::kSend));
+  }
+  ++socket.in_flight;
+}
+
+void Transport::start_shutdown(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  socket.shutdown_wanted = socket.send_busy;
+  if (socket.send_busy || socket.failed) return;
+  env_.ring.shutdown_write(socket.file, tag(slot, Op::kShutdown));
+  ++socket.in_flight;
+}
+
+void Transport::start_close(uint32_t slot, proxy::Action& action) {
+  Socket& socket = sockets_.at(slot);
+  socket.abort = action.abortive;
+  socket.keep_alive = std::move(action.keep_alive);
+  detach(slot);
+  if (!socket.send_busy || socket.abort) return close_now(slot);
+  // A copy of our own, because a short send moves its beginning. The operation may not have been
+  // submitted yet, so it must name the copy too.
+  socket.flush = std::make_unique<Flush>();
+  socket.flush->parts.assign(socket.parts, socket.parts + socket.part_count);
+  socket.message.msg_iov = socket.flush->parts.data();
+  socket.stage = Stage::kFlushing;
+  socket.flush->deadline = now_ + options_.close_flush_max;
+  flushing_.push_back({slot, sockets_.generation(slot)});
+}
+
+void Transport::detach(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  by_connection_[socket.connection.slot] = kNoSlot;
+  ++detached_;
+  if (socket.record != nullptr) env_.records.release(socket.record, now_);
+  socket.record = nullptr;
+  if (socket.downstream) {
+    env_.peers.status[options_.shard].load.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+void Transport::set_linger(uint32_t slot, bool reset_on_close) {
+  Socket& socket = sockets_.at(slot);
+  const linger& value = reset_on_close ? kResetOnClose : kCloseInOrder;
+  socket.resets_on_close = reset_on_close;
+  if (socket.file.fixed) {
+    env_.ring.set_socket_option(socket.file, SOL_SOCKET, SO_LINGER, &value, sizeof value,
+                                tag(slot, Op::kSetOption));
+  } else {
+    (void)::setsockopt(socket.file.number, SOL_SOCKET, SO_LINGER, &value, sizeof value);
+  }
+}
+
+void Transport::close_now(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  socket.stage = Stage::kClosing;
+  count(env_.counters.closed);
+  if (socket.file.number >= 0) {
+    // These run in this order at submit; a receive that is waiting holds the file until its
+    // cancellation has completed, so the peer sees FIN or RST only after that.
+    if (socket.in_flight > 0) {
+      env_.ring.cancel_file(socket.file, tag(slot, Op::kCancel));
+      ++socket.in_flight;
+    }
+    if (socket.abort != socket.resets_on_close) set_linger(slot, socket.abort);
+    if (socket.file.fixed) {
+      env_.ring.close_file(slot, tag(slot, Op::kCloseFile));
+      ++socket.in_flight;
+    } else {
+      env_.ring.close_fd(socket.file.number, tag(slot, Op::kCloseFd));
+    }
+    socket.file = {};
+  }
+  release_if_done(slot);
+}
+
+void Transport::release_if_done(uint32_t slot) {
+  const Socket& socket = sockets_.at(slot);
+  if (socket.stage != Stage::kClosing || socket.in_flight > 0) return;
+  --detached_;
+  sockets_.release(slot);
+}
+
+}  // namespace np::shard

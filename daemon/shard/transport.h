@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transport: the sockets of one shard. Carries out the engine's Actions as ring operations and
+// turns completions into TransportEvents. Owns the table of sockets: a socket lives from accept or
+// kConnect until it is closed AND every operation on it has completed, because the kernel owns the
+// operation's memory until then. Called by its Shard, on the shard's thread.
+//
+// A socket in three stages:
+//   attached   the engine knows it: events go to the engine
+//   flushing   kClose came while a send was under way: what was sent is still delivered, then
+//   closing    operations are cancelled, the file is closed; freed at in_flight == 0
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/time.h"
+#include "proxy/engine.h"
+#include "shard/flow_slots.h"
+#include "shard/message.h"
+#include "shard/peers.h"
+#include "shard/pod_sockets.h"
+#include "shard/shard_counters.h"
+#include "uring/buffer_ring.h"
+#include "uring/ring.h"
+#include "uring/slot_table.h"
+#include "uring/user_data.h"
+
+namespace np::shard {
+
+// What a completion belongs to; the kind byte of its user_data.
+enum class Op : uint8_t {
+  kNone,
+  kAccept,
+  kAcceptCancel,
+  kWake,
+  kReceive,
+  kSend,
+  kConnect,
+  kPodWritable,  // a pod socket's connect, begun outside the ring, has ended
+  kShutdown,
+  kCloseFile,
+  kCancel,
+  // These complete only when they fail:
+  kInstall,
+  kCloseFd,
+  kSetOption,
+};
+
+struct TransportOptions {
+  uint32_t shard = 0;
+  uint32_t sockets_max = 0;
+  Duration close_flush_max{};
+};
+
+class Transport {
+ public:
+  struct Environment {  // borrowed; all outlive the transport
+    uring::Ring& ring;
+    uring::BufferRing& buffers;
+    proxy::Engine& engine;
+    FlowSlots& records;
+    Peers& peers;
+    PodSocketThread* pod_sockets;  // null: no `source: pod`
+    ShardCounters& counters;
+  };
+  Transport(const TransportOptions& options, const Environment& environment);
+  ~Transport();
+
+  // The time of the present step; set once per loop iteration.
+  void set_now(Instant now) { now_ = now; }
+
+  // Takes over an accepted connection; its load was already booked on this shard.
+  void adopt(AdoptConnection connection);
+  void on_completion(const uring::Completion& completion);
+  void on_pod_socket(PodSocketReady ready);
+
+  // The engine's other entrances, with their actions carried out.
+  void set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot);
+  void on_time();
+  void drain();
+
+  // At the end of an iteration: tells the engine of failures found while carrying out actions.
+  void report_deferred();
+  bool has_deferred() const { return !deferred_.empty(); }
+  // After buffers.maintain(): receives that found no buffer.
+  void rearm_starved();
+  // Gives up on peers that do not take the rest of what was sent before an orderly close.
+  void check_deadlines();
+
+  uint32_t sockets() const { return sockets_.used(); }
+  // Sockets that the engine has let go of and that are not closed yet.
+  uint32_t detached() const { return detached_; }
+
+ private:
+  enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
+  enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved };
+
+  // Of a close that waits for its send.
+  struct Flush {
+    std::vector<iovec> parts;  // what is still to be sent; keep_alive holds the bytes
+    Instant deadline = kNever;
+  };
+  struct Socket {
+    proxy::ConnectionId connection;
+    uring::File file;
+    int32_t fd = -1;  // what install_file reads
+    uint16_t in_flight = 0;
+    Stage stage = Stage::kAttached;
+    Receive receive = Receive::kIdle;
+    bool downstream = false;
+    bool opened = false;  // connected
+    bool receive_wanted = false;
+    bool read_ended = false;  // FIN or failure seen
+    bool failed = false;      // kFailed was reported
+    bool send_busy = false;
+    bool shutdown_wanted = false;
+    bool resets_on_close = false;  // SO_LINGER{1,0} is set
+    bool abort = false;            // close with RST
+    uint32_t part_count = 0;       // of the send under way
+    const iovec* parts = nullptr;
+    size_t send_total = 0;
+    msghdr message{};
+    sockaddr_in6 remote{};  // large enough for both families
+    FlowRecord* record = nullptr;
+    std::shared_ptr<void> keep_alive;
+    std::unique_ptr<Flush> flush;
+    std::unique_ptr<proxy::ConnectTarget> pod_target;  // while its socket is being made
+  };
+
+  uint64_t tag(uint32_t slot, Op op) {
+    return uring::UserData{slot, sockets_.generation(slot), static_cast<uint8_t>(op)}.pack();
+  }
+  // The socket slot of a connection, or kNoSlot when the engine has let go of it.
+  uint32_t slot_of(proxy::ConnectionId connection);
+  bool is_attached(uint32_t slot, uint32_t generation);
+
+  // Actions.
+  void perform();
+  void perform(proxy::Action& action);
+  void connect(const proxy::Action& action);
+  void connect_from_node(uint32_t slot, const proxy::ConnectTarget& target);
+  bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
+  void start_receive(uint32_t slot);
+  void pause_receive(uint32_t slot);
+  void start_send(uint32_t slot, const iovec* parts, uint32_t count);
+  void start_shutdown(uint32_t slot);
+  void start_close(uint32_t slot, proxy::Action& action);
+
+  // Completions.
+  void on_receive(uint32_t slot, const uring::Completion& completion);
+  void on_receive_error(uint32_t slot, int32_t result);
+  void on_send(uint32_t slot, int32_t result);
+  void on_flush_progress(uint32_t slot, int32_t result);
+  void on_connect(uint32_t slot, int32_t result);
+  void on_pod_writable(uint32_t slot, int32_t result);
+
+  void attach(proxy::ConnectionId connection, uint32_t slot);
+  void install(uint32_t slot, int fd);
+  void deliver(uint32_t slot, const proxy::TransportEvent& event);
+  void fail(uint32_t slot, int errno_value);
+  void fail_later(proxy::ConnectionId connection, int errno_value);
+  void detach(uint32_t slot);
+  void close_now(uint32_t slot);
+  void set_linger(uint32_t slot, bool reset_on_close);
+  void release_if_done(uint32_t slot);
+
+  struct Deferred {
+    proxy::ConnectionId connection;
+    int errno_value;
+  };
+
+  const TransportOptions options_;
+  Environment env_;
+  Instant now_{};
+  uring::SlotTable<Socket> sockets_;
+  std::vector<uint32_t> by_connection_;  // engine slot -> socket slot
+  proxy::ActionList actions_;
+  std::vector<Deferred> deferred_;
+  struct SlotLife {
+    uint32_t slot, generation;
+  };
+  std::vector<SlotLife> starved_;
+  std::vector<SlotLife> flushing_;
+  uint32_t detached_ = 0;
+};
+
+}  // namespace np::shard
