@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "uring/buffer_ring.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace np::uring {
+namespace {
+
+using namespace std::chrono_literals;
+
+class BufferRingTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    RingOptions ring_options;
+    ring_options.file_slots = 4;
+    ring_ = Ring::create(ring_options).value();
+    BufferRingOptions options;
+    options.buffer_bytes = 256;
+    options.initial = 4;
+    options.max = 16;
+    buffers_ = BufferRing::create(*ring_, options).value();
+    ASSERT_TRUE(ring_->seal().has_value());
+    ASSERT_TRUE(ring_->enable().has_value());
+    int fds[2] = {-1, -1};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    near_ = Fd(fds[0]);
+    far_ = Fd(fds[1]);
+  }
+  void TearDown() override {
+    held_.clear();
+    ring_.reset();
+  }
+
+  void arm() { ring_->receive_multishot({near_.get(), false}, buffers_->group(), 1); }
+  // One round; appends what came to text_ and keeps the buffers in held_.
+  void step() {
+    (void)buffers_->maintain();
+    ASSERT_EQ(ring_->submit_and_wait(20ms), 0);
+    std::array<Completion, 32> batch;
+    const size_t taken = ring_->reap(batch);
+    for (size_t i = 0; i < taken; ++i) {
+      last_result_ = batch[i].result;
+      ended_ = !batch[i].has_more();
+      if (!batch[i].has_buffer()) continue;
+      held_.push_back(buffers_->take(batch[i]));
+      text_.append(held_.back().get()->data, static_cast<size_t>(batch[i].result));
+    }
+  }
+
+  std::unique_ptr<BufferRing> buffers_;
+  std::unique_ptr<Ring> ring_;
+  Fd near_, far_;
+  std::vector<BufferRef> held_;
+  std::string text_;
+  int32_t last_result_ = 0;
+  bool ended_ = false;
+};
+
+TEST_F(BufferRingTest, RecyclesForEver) {
+  arm();
+  std::string sent;
+  for (int i = 0; i < 5000; ++i) {
+    const std::string piece = std::to_string(i) + ",";
+    sent += piece;
+    ASSERT_EQ(::send(far_.get(), piece.data(), piece.size(), 0),
+              static_cast<ssize_t>(piece.size()));
+    step();
+    held_.clear();
+  }
+  EXPECT_EQ(text_, sent);
+  EXPECT_FALSE(ended_);
+  EXPECT_EQ(buffers_->total(), 4U);  // never grew
+  EXPECT_EQ(buffers_->in_kernel(), 4U);
+}
+
+TEST_F(BufferRingTest, GrowsWhileReadersHoldAndEndsAtTheLimit) {
+  arm();
+  const std::string block(256, 'b');
+  for (int i = 0; i < 16; ++i) {
+    ASSERT_EQ(::send(far_.get(), block.data(), block.size(), 0), 256);
+    step();
+    if (ended_) {  // the kernel drained the ring before it grew
+      arm();
+      step();
+    }
+  }
+  EXPECT_EQ(held_.size(), 16U);
+  EXPECT_EQ(buffers_->total(), 16U);
+  EXPECT_TRUE(buffers_->is_exhausted());
+  ASSERT_EQ(::send(far_.get(), block.data(), block.size(), 0), 256);
+  step();
+  EXPECT_EQ(last_result_, -ENOBUFS);
+  EXPECT_TRUE(ended_);
+  // One comes back: the data was not lost.
+  held_.erase(held_.begin());
+  arm();
+  step();
+  EXPECT_EQ(text_.size(), 17U * 256);
+}
+
+TEST_F(BufferRingTest, CopiesOfAReferenceKeepTheBuffer) {
+  arm();
+  ASSERT_EQ(::send(far_.get(), "abc", 3, 0), 3);
+  step();
+  ASSERT_EQ(held_.size(), 1U);
+  BufferRef copy = held_[0];
+  held_.clear();
+  EXPECT_EQ(buffers_->in_kernel(), 3U);
+  EXPECT_EQ(std::string(copy.get()->data, 3), "abc");
+  copy = BufferRef();
+  EXPECT_EQ(buffers_->in_kernel(), 4U);
+}
+
+TEST(BufferRing, RefusesOddSizes) {
+  RingOptions ring_options;
+  const auto ring = Ring::create(ring_options).value();
+  BufferRingOptions options;
+  options.initial = 3;
+  EXPECT_FALSE(BufferRing::create(*ring, options).has_value());
+  options.initial = 64;
+  options.max = 32;
+  EXPECT_FALSE(BufferRing::create(*ring, options).has_value());
+}
+
+}  // namespace
+}  // namespace np::uring

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ring against the real kernel, on socket pairs.
+#include "uring/ring.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <liburing.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "uring/user_data.h"
+
+namespace np::uring {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::unique_ptr<Ring> make_ring(RingOptions options = {}) {
+  if (options.file_slots == 0) options.file_slots = 16;
+  auto ring = Ring::create(options);
+  EXPECT_TRUE(ring.has_value()) << (ring ? "" : ring.error().to_string());
+  EXPECT_TRUE((*ring)->seal().has_value());
+  const auto enabled = (*ring)->enable();
+  EXPECT_TRUE(enabled.has_value()) << (enabled ? "" : enabled.error().to_string());
+  return std::move(ring).value();
+}
+
+std::pair<Fd, Fd> socket_pair() {
+  int fds[2] = {-1, -1};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+  return {Fd(fds[0]), Fd(fds[1])};
+}
+
+// The next completions, until `wanted` have come or nothing more does.
+std::vector<Completion> collect(Ring& ring, size_t wanted) {
+  std::vector<Completion> all;
+  std::array<Completion, 64> batch;
+  for (size_t round = 0; round < wanted + 20 && all.size() < wanted; ++round) {
+    EXPECT_EQ(ring.submit_and_wait(50ms), 0);
+    const size_t taken = ring.reap(batch);
+    all.insert(all.end(), batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(taken));
+  }
+  return all;
+}
+
+int32_t result_of(const std::vector<Completion>& all, uint64_t user_data) {
+  for (const Completion& one : all) {
+    if (one.user_data == user_data) return one.result;
+  }
+  return INT32_MIN;
+}
+
+// design.md 8.1: seccomp does not see what a ring does, the ring's own restrictions must.
+TEST(Ring, CannotOpenFiles) {
+  const auto ring = make_ring();
+  io_uring* native = ring->native();
+  open_how how{};
+  struct statx facts {};
+  struct Forbidden {
+    const char* name;
+    void (*prepare)(io_uring_sqe*, void*);
+    void* argument;
+  };
+  const Forbidden list[] = {
+      {"OPENAT",
+       [](io_uring_sqe* sqe, void*) {
+         ::io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY, 0);
+       },
+       nullptr},
+      {"OPENAT2",
+       [](io_uring_sqe* sqe, void* argument) {
+         ::io_uring_prep_openat2(sqe, AT_FDCWD, "/etc/passwd", static_cast<open_how*>(argument));
+       },
+       &how},
+      {"UNLINKAT",
+       [](io_uring_sqe* sqe, void*) { ::io_uring_prep_unlinkat(sqe, AT_FDCWD, "/nowhere", 0); },
+       nullptr},
+      {"RENAMEAT",
+       [](io_uring_sqe* sqe, void*) {
+         ::io_uring_prep_renameat(sqe, AT_FDCWD, "/nowhere", AT_FDCWD, "/elsewhere", 0);
+       },
+       nullptr},
+      {"STATX",
+       [](io_uring_sqe* sqe, void* argument) {
+         ::io_uring_prep_statx(sqe, AT_FDCWD, "/etc/passwd", 0, STATX_SIZE,
+                               static_cast<struct statx*>(argument));
+       },
+       &facts},
+  };
+  uint64_t number = 1;
+  for (const Forbidden& one : list) {
+    io_uring_sqe* sqe = ::io_uring_get_sqe(native);
+    ASSERT_NE(sqe, nullptr);
+    one.prepare(sqe, one.argument);
+    sqe->user_data = number;
+    EXPECT_EQ(result_of(collect(*ring, 1), number), -EACCES) << one.name;
+    ++number;
+  }
+}
+
+TEST(Ring, CannotBeGivenMoreRights) {
+  const auto ring = make_ring();
+  io_uring_restriction all{};
+  all.opcode = IORING_RESTRICTION_SQE_OP;
+  all.sqe_op = IORING_OP_OPENAT;
+  EXPECT_LT(::io_uring_register_restrictions(ring->native(), &all, 1), 0);
+  const int fd = 0;
+  EXPECT_LT(::io_uring_register_files(ring->native(), &fd, 1), 0);
+}
+
+TEST(Ring, SendsAndReceivesThroughTheFixedTable) {
+  const auto ring = make_ring();
+  if (!ring->features().fixed_files) GTEST_SKIP() << "no setsockopt through the ring (Linux 6.7)";
+  auto [near, far] = socket_pair();
+  int32_t number = near.release();
+  ring->install_file(&number, 3, 1);
+  ring->close_fd(number, 2);
+  ring->send({3, true}, "hello", 5, 3);
+  const auto all = collect(*ring, 1);
+  EXPECT_EQ(all.size(), 1U);  // install and close say nothing when they succeed
+  EXPECT_EQ(result_of(all, 3), 5);
+  EXPECT_EQ(::fcntl(number, F_GETFD), -1);  // the descriptor is gone, the socket lives
+  std::array<char, 8> text{};
+  EXPECT_EQ(::recv(far.get(), text.data(), text.size(), 0), 5);
+  ring->close_file(3, 4);
+  EXPECT_EQ(result_of(collect(*ring, 1), 4), 0);
+  EXPECT_EQ(::recv(far.get(), text.data(), text.size(), 0), 0);
+}
+
+TEST(Ring, SetsLingerOnAFixedFile) {
+  const auto ring = make_ring();
+  if (!ring->features().fixed_files) GTEST_SKIP() << "no setsockopt through the ring (Linux 6.7)";
+  const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  int32_t number = socket.get();
+  const linger wanted{1, 0};
+  ring->install_file(&number, 0, 1);
+  ring->set_socket_option({0, true}, SOL_SOCKET, SO_LINGER, &wanted, sizeof wanted, 2);
+  ring->set_socket_option({0, true}, SOL_SOCKET, -1, &wanted, sizeof wanted, 3);
+  const auto all = collect(*ring, 1);
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_LT(result_of(all, 3), 0);  // only the failure speaks
+  linger found{};
+  socklen_t length = sizeof found;
+  ASSERT_EQ(::getsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &found, &length), 0);
+  EXPECT_EQ(found.l_onoff, 1);
+}
+
+TEST(Ring, OneEntryQueueFlushesItself) {
+  RingOptions options;
+  options.submit_entries = 1;
+  options.completion_entries = 2;
+  const auto ring = make_ring(options);
+  auto [near, far] = socket_pair();
+  for (uint64_t i = 0; i < 50; ++i) ring->send({near.get(), false}, "x", 1, i + 1);
+  const auto all = collect(*ring, 50);
+  ASSERT_EQ(all.size(), 50U);  // none is lost although two fit
+  for (const Completion& one : all) EXPECT_EQ(one.result, 1);
+}
+
+TEST(Ring, WaitsNoLongerThanAsked) {
+  const auto ring = make_ring();
+  const Instant before = monotonic_now();
+  EXPECT_EQ(ring->submit_and_wait(30ms), 0);
+  const Duration took = monotonic_now() - before;
+  EXPECT_GE(took, 29ms);
+  EXPECT_LT(took, 500ms);
+  EXPECT_EQ(ring->submit_and_wait(Duration::zero()), 0);
+  EXPECT_EQ(ring->submit_and_wait(-1s), 0);
+}
+
+TEST(Ring, CancelByFileRacesWithCompletion) {
+  const auto ring = make_ring();
+  for (int i = 0; i < 500; ++i) {
+    auto [near, far] = socket_pair();
+    char byte = 0;
+    ring->read(near.get(), &byte, 1, 10);
+    EXPECT_EQ(ring->submit_and_wait(Duration::zero()), 0);
+    std::thread writer([fd = far.get()] { EXPECT_EQ(::write(fd, "w", 1), 1); });
+    if (i % 2 == 0) std::this_thread::yield();
+    ring->cancel_file({near.get(), false}, 11);
+    const auto all = collect(*ring, 2);
+    writer.join();
+    // Whoever wins, both complete exactly once.
+    ASSERT_EQ(all.size(), 2U);
+    const int32_t read = result_of(all, 10);
+    EXPECT_TRUE(read == 1 || read == -ECANCELED) << read;
+    EXPECT_GE(result_of(all, 11), -ENOENT);
+  }
+}
+
+TEST(Ring, FallbackWithoutDeferredTaskWork) {
+  RingOptions options;
+  options.prefer_defer_taskrun = false;
+  const auto ring = make_ring(options);
+  EXPECT_TRUE(ring->features().coop_taskrun);
+  EXPECT_FALSE(ring->features().defer_taskrun);
+  auto [near, far] = socket_pair();
+  ring->send({near.get(), false}, "abc", 3, 1);
+  EXPECT_EQ(result_of(collect(*ring, 1), 1), 3);
+}
+
+TEST(Ring, IsMadeOnOneThreadAndUsedOnAnother) {
+  RingOptions options;
+  options.file_slots = 4;
+  auto ring = Ring::create(options).value();
+  ASSERT_TRUE(ring->seal().has_value());
+  std::thread user([&] {
+    ASSERT_TRUE(ring->enable().has_value());
+    auto [near, far] = socket_pair();
+    ring->send({near.get(), false}, "abc", 3, 1);
+    EXPECT_EQ(result_of(collect(*ring, 1), 1), 3);
+  });
+  user.join();
+}
+
+TEST(Ring, SaysWhyItCannotBeMade) {
+  RingOptions options;
+  options.file_slots = 1U << 30U;
+  const auto ring = Ring::create(options);
+  ASSERT_FALSE(ring.has_value());
+  EXPECT_NE(ring.error().to_string().find("RLIMIT_NOFILE"), std::string::npos)
+      << ring.error().to_string();
+}
+
+}  // namespace
+}  // namespace np::uring
