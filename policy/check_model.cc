@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "policy/loaders.h"
 #include "policy/values.h"
@@ -112,6 +113,37 @@ void refuse_second_owner(Model& model, Diagnostics& diagnostics) {
     if (!refused.contains(&set)) kept.push_back(std::move(set));
   }
   model.routes = std::move(kept);
+}
+
+// Ports that speak TLS, by {host, port}.
+using TlsPorts = std::set<std::pair<std::string, uint16_t>>;
+
+bool needs_tls(const RouteRule& rule, const TlsPorts& ports) {
+  return std::any_of(rule.destinations.begin(), rule.destinations.end(),
+                     [&](const Destination& target) {
+                       return ports.contains({target.host, target.port});
+                     });
+}
+
+// Routing plain requests to a port that speaks TLS asks the proxy to originate TLS. Until it does,
+// the object is set aside: sending plain text there would be worse than not acting.
+void set_aside_tls_routes(Model& model, Diagnostics& diagnostics) {
+  TlsPorts ports;
+  for (const Service& service : model.services) {
+    for (const ServicePort& port : service.ports) {
+      bool tls = port.protocol == Protocol::kHttps || port.protocol == Protocol::kTls;
+      if (service.external && tls) ports.emplace(service.host, port.port);
+    }
+  }
+  std::erase_if(model.routes, [&](const RouteSet& set) {
+    auto needs = [&](const RouteRule& rule) { return needs_tls(rule, ports); };
+    auto rule = std::find_if(set.http.begin(), set.http.end(), needs);
+    if (rule == set.http.end()) return false;
+    report(diagnostics, Diagnostic::Level::kNotInEffect, rule->origin, "spec.http",
+           "routes requests to a port that speaks TLS, and upstream TLS comes in a later version; "
+           "until then the whole object has no effect");
+    return true;
+  });
 }
 
 // Order in which RouteRules of one host are tried: precedence, then namespace/name (D8).
@@ -243,6 +275,7 @@ class ReferenceCheck {
 void check_model(Model& model, Diagnostics& diagnostics) {
   complete_hosts(model);
   refuse_second_owner(model, diagnostics);
+  set_aside_tls_routes(model, diagnostics);
   check_route_rules(model, diagnostics);
   ReferenceCheck references(model, diagnostics);
   for (const RouteSet& set : model.routes) references.check(set);

@@ -46,10 +46,11 @@ void read_breaker(const Value& value, TrafficPolicy& policy) {
   Value simple = fields.get("simpleCb");
   if (!simple.present()) return;
   read_simple_breaker(simple, policy);
-  simple.not_in_effect(
-      "limits and ejection (maxConnections, httpMaxPendingRequests, httpMaxRequests, "
-      "httpMaxRequestsPerConnection, httpMaxRetries, httpConsecutiveErrors, sleepWindow, "
-      "httpDetectionInterval, httpMaxEjectionPercent) come in the next version");
+  std::string names;
+  for (const Value& entry : simple.entries()) names += (names.empty() ? "" : ", ") + entry.key();
+  if (names.empty()) names = "all by default";
+  simple.not_in_effect("limits and ejection come in the next version (" + names +
+                       "); the rest of this object acts");
 }
 
 void read_balancing(const Value& value, TrafficPolicy& policy) {

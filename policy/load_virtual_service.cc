@@ -124,8 +124,7 @@ void warn_of_unreachable(const Value& list, const std::vector<RouteRule>& rules)
     ReadContext& context = list.context();
     context.report(Diagnostic::Level::kWarning, rules[i].origin.line,
                    list.path() + "[" + std::to_string(i) + "]",
-                   "takes every request: the " + std::to_string(rules.size() - i - 1) +
-                       " after it can never be used");
+                   "takes every request, so that no rule after it is ever used");
     return;
   }
 }
