@@ -131,7 +131,7 @@ const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, boo
 
 H1Parser::Step H1Parser::fail(const char* fault) {
   fault_ = fault;
-  return {Found::kFault, 0, {}};
+  return {Found::kFault, 0, data_};  // bytes before the fault count: they may have come earlier
 }
 
 H1Parser::Step H1Parser::read_body(std::string_view in) {

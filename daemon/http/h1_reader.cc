@@ -208,11 +208,11 @@ void H1Reader::on_trailers(std::string_view bytes, HeadMemory& memory, StreamEve
 
 size_t H1Reader::read_body(std::string_view in, StreamEventList& out) {
   const H1Parser::Step step = parser_.read_body(in);
+  emit_data(step.data, out);
   if (step.found == H1Parser::Found::kFault) {
     fail(400, parser_.fault(), out);
     return in.size();
   }
-  emit_data(step.data, out);
   if (step.found == H1Parser::Found::kLastChunk) begin_trailers();
   if (step.found == H1Parser::Found::kEnd) end(out);
   return step.used;
