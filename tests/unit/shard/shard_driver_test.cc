@@ -3,6 +3,7 @@
 // (line_engine.cc). Each test makes a pool of its own on ports that the kernel chooses.
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -336,6 +337,9 @@ TEST(ShardDriver, TenThousandCyclesLeakNothing) {
 
 TEST(ShardDriver, MemoryPerIdleConnection) {
   Pool pool;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < 12'000) GTEST_SKIP() << "RLIMIT_NOFILE is " << limit.rlim_cur;
   constexpr size_t kConnections = 4000;
   std::vector<std::unique_ptr<Client>> clients;
   clients.reserve(kConnections);
