@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "policy/snapshot.h"
+
+#include "policy/compile.h"
+#include "policy/string_matcher.h"
+
+namespace np::policy {
+
+const CapturedPort* Snapshot::find_captured(const SocketAddress& dialled) const {
+  const auto found = by_address.find(dialled);
+  if (found != by_address.end()) return found->second;
+  for (const auto& [entry, port] : by_prefix) {
+    if (entry.port == dialled.port && entry.prefix.contains(dialled.ip)) return port;
+  }
+  return nullptr;
+}
+
+const GatewayListener* Snapshot::find_listener(const SocketAddress& bind) const {
+  const GatewayListener* general = nullptr;
+  for (const GatewayListener& listener : listeners) {
+    if (listener.bind == bind) return &listener;
+    if (listener.bind.port == bind.port && listener.bind.ip.is_unspecified()) general = &listener;
+  }
+  return general;
+}
+
+const Pod* Snapshot::find_pod(const IpAddress& ip) const {
+  const auto found = pod_by_ip.find(ip);
+  return found == pod_by_ip.end() ? nullptr : &found->second->pod;
+}
+
+uint32_t Snapshot::pod_id(const IpAddress& ip) const {
+  const auto found = pod_by_ip.find(ip);
+  return found == pod_by_ip.end() ? 0 : found->second->id;
+}
+
+uint32_t IdTable::id(Space space, const std::string& name) {
+  const auto [found, inserted] = ids_.try_emplace({space, name}, 0);
+  if (inserted) found->second = ++next_[space];
+  return found->second;
+}
+
+Instant IdTable::first_seen(uint32_t endpoint_id, Instant now) {
+  return first_seen_.try_emplace(endpoint_id, now).first->second;
+}
+
+bool cors_allows(const Route& route, std::string_view origin) {
+  if (!route.cors) return false;
+  const std::vector<StringMatch>& allowed = route.cors->allow_origins;
+  for (size_t i = 0; i < allowed.size(); ++i) {
+    switch (allowed[i].kind) {
+      case StringMatch::Kind::kExact:
+        if (allowed[i].value == "*" || allowed[i].value == origin) return true;
+        break;
+      case StringMatch::Kind::kPrefix:
+        if (origin.starts_with(allowed[i].value)) return true;
+        break;
+      case StringMatch::Kind::kRegex:
+        if (i < route.cors_regexes.size() && regex_matches(route.cors_regexes[i].get(), origin)) {
+          return true;
+        }
+        break;
+      case StringMatch::Kind::kPresent:
+        return true;
+      case StringMatch::Kind::kPathElements:
+        break;  // an origin has no path
+    }
+  }
+  return false;
+}
+
+}  // namespace np::policy
