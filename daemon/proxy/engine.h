@@ -59,7 +59,8 @@ struct TransportEvent {
     kReceived,      // `data`; owner set, except in tests that copy
     kSent,          // the send given last has finished, `sent_bytes` of it were taken
     kPeerFinished,  // FIN
-    kFailed,        // connect, receive or send failed; the connection is dead
+    kFailed,        // connect, receive or send failed; the connection is dead. The engine answers
+                    // kClose (at once, or after it has read what came before)
   };
   Kind kind = Kind::kOpened;
   Slice data;
@@ -107,7 +108,9 @@ struct EngineCounters;  // proxy/counters.h: fixed layout of u64, lives in memor
                         // choice
 
 struct EngineConfig {
-  uint64_t seed = 0;                     // of the shard's Rng
+  uint64_t seed = 0;        // of the shard's Rng
+  uint64_t loop_token = 0;  // the same for all shards of a daemon: names it in the loop guard
+                            // header; 0: taken from the seed
   const EngineLimits* limits = nullptr;  // null: defaults
   EngineCounters* counters = nullptr;    // never null
 };

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/core.h"
+
+#include <algorithm>
+
+#include "proxy/own_answer.h"
+
+namespace np::proxy {
+
+namespace {
+
+// What a closed connection leaves to the driver while its last send is under way.
+struct SendRemains {
+  http::OutputQueue output;
+  std::unique_ptr<SendVector> entries;
+};
+
+}  // namespace
+
+// ---- a step ----------------------------------------------------------------------------------
+
+void Core::begin_step(Instant now, ActionList& actions) {
+  now_ = now;
+  actions_ = &actions;
+}
+
+void Core::end_step() {
+  // Settling may touch more; indices, because the lists grow meanwhile.
+  size_t next = 0;
+  while (next < touched_.size() || !touched_pools_.empty()) {
+    if (next < touched_.size()) {
+      Connection& connection = *touched_[next++];
+      connection.touched = false;
+      settle(connection);
+      continue;
+    }
+    Pool& pool = *touched_pools_.back();
+    touched_pools_.pop_back();
+    pool.touched = false;
+    serve(pool);
+  }
+  touched_.clear();
+  for (Exchange* exchange : finished_) exchanges_.give_back(*exchange);
+  finished_.clear();
+  for (Connection* connection : closed_) {
+    Pool* pool = connection->pool;
+    connections_.give_back(*connection);
+    if (pool != nullptr) {
+      // Several connections of one pool may end in one step: only the last empties it.
+      if (--pool->leaving == 0) pools_.drop_if_empty(*pool);
+    }
+  }
+  closed_.clear();
+  actions_ = nullptr;
+}
+
+void Core::touch(Connection& connection) {
+  if (connection.touched || connection.is_closed()) return;
+  connection.touched = true;
+  touched_.push_back(&connection);
+}
+
+void Core::touch(Pool& pool) {
+  if (pool.touched) return;
+  pool.touched = true;
+  touched_pools_.push_back(&pool);
+}
+
+Action& Core::act(Action::Kind kind, const Connection& connection) {
+  Action& action = actions_->emplace_back();
+  action.kind = kind;
+  action.connection = connection.id();
+  return action;
+}
+
+void Core::settle(Connection& connection) {
+  if (connection.is_closed()) return;
+  if (connection.state() == ConnectionState::kOpen) {
+    parse_input(connection);
+    if (!connection.is_closed() && connection.input.empty()) {
+      if (connection.failed) {
+        lose(connection);
+      } else if (connection.peer_finished && !connection.finish_delivered &&
+                 may_parse(connection)) {
+        deliver_finish(connection);
+      }
+    }
+  }
+  if (connection.is_closed()) return;
+  if (connection.codec != nullptr) connection.codec->end_step();
+  flush(connection);
+  settle_downstream_end(connection);
+  settle_draining(connection);
+  if (connection.is_closed()) return;
+  update_downstream_timer(connection);
+  update_receive(connection);
+}
+
+// Whether a client's connection without an Exchange has served its time.
+void Core::settle_downstream_end(Connection& connection) {
+  if (connection.side != Connection::Side::kDownstream || connection.exchange ||
+      connection.state() != ConnectionState::kOpen) {
+    return;
+  }
+  const bool idle = connection.input.empty() && !connection.in_head;
+  const bool finished = connection.peer_finished && connection.input.empty();
+  if (connection.codec == nullptr || connection.codec->wants_close() || finished ||
+      (draining_ && idle)) {
+    connection.advance_to(ConnectionState::kDraining);
+  }
+}
+
+void Core::settle_draining(Connection& connection) {
+  if (connection.state() != ConnectionState::kDraining || !connection.output.empty() ||
+      connection.sending != nullptr) {
+    return;
+  }
+  if (!connection.linger || connection.peer_finished) {
+    close(connection, false);
+    return;
+  }
+  // Closing with unread bytes would reset the connection and could destroy the answer: FIN first,
+  // then a short wait for the peer's.
+  if (!connection.shutdown_sent) act(Action::Kind::kShutdownWrite, connection);
+  connection.shutdown_sent = true;
+  connection.advance_to(ConnectionState::kClosing);
+  arm(connection, ConnectionTimer::kLinger, limits_.linger_timeout);
+}
+
+void Core::flush(Connection& connection) {
+  if (connection.sending != nullptr || connection.failed ||
+      connection.state() == ConnectionState::kOpening) {
+    return;
+  }
+  if (!connection.output.empty()) {
+    if (free_send_vectors_.empty()) {
+      send_vectors_.push_back(std::make_unique<SendVector>());
+      free_send_vectors_.push_back(send_vectors_.back().get());
+    }
+    connection.sending = free_send_vectors_.back();
+    free_send_vectors_.pop_back();
+    const size_t count =
+        connection.output.fill_iovec(connection.sending->entries, SendVector::kEntries);
+    Action& action = act(Action::Kind::kSend, connection);
+    action.iov = connection.sending->entries;
+    action.iov_count = static_cast<uint32_t>(count);
+    for (size_t i = 0; i < count; ++i) connection.offered_bytes += action.iov[i].iov_len;
+    return;
+  }
+  if (connection.shutdown_wanted && !connection.shutdown_sent) {
+    connection.shutdown_sent = true;
+    act(Action::Kind::kShutdownWrite, connection);
+  }
+}
+
+bool Core::has_room(const Connection& connection) const {
+  return connection.output.charged_bytes() < limits_.buffer_bytes;
+}
+
+// Pauses a source whose bytes have nowhere to go; goes on at half, so that it does not flutter.
+void Core::update_receive(Connection& connection) {
+  if (connection.peer_finished || connection.failed ||
+      (connection.state() == ConnectionState::kOpening &&
+       connection.side == Connection::Side::kUpstream)) {
+    return;
+  }
+  size_t held = connection.input.charged_bytes();
+  if (Exchange* exchange = find(connection.exchange)) {
+    const bool down = connection.side == Connection::Side::kDownstream;
+    if (down) held += exchange->backlog_bytes();
+    const Connection* other = find(down ? exchange->upstream() : exchange->downstream());
+    if (other != nullptr) held += other->output.charged_bytes();
+  }
+  const size_t limit = connection.receiving ? limits_.buffer_bytes : limits_.buffer_bytes / 2;
+  const bool want = held < limit;
+  if (want == connection.receiving) return;
+  connection.receiving = want;
+  act(want ? Action::Kind::kReceive : Action::Kind::kPauseReceive, connection);
+}
+
+void Core::update_downstream_timer(Connection& connection) {
+  if (connection.side != Connection::Side::kDownstream ||
+      connection.state() != ConnectionState::kOpen) {
+    return;
+  }
+  if (connection.exchange) {
+    disarm(connection);
+  } else if (connection.in_head) {
+    // Set once per head: slow bytes do not extend it.
+    if (connection.timer_purpose != ConnectionTimer::kHead) {
+      arm(connection, ConnectionTimer::kHead, limits_.header_timeout);
+    }
+  } else if (connection.timer_purpose != ConnectionTimer::kIdle) {
+    arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
+  }
+}
+
+void Core::arm(Connection& connection, ConnectionTimer purpose, Duration after) {
+  connection.timer_purpose = purpose;
+  connection.timer.slot = connection.slab_slot_;
+  connection.timer.owner = Timer::Owner::kConnection;
+  if (after <= Duration::zero()) {  // switched off
+    timers_.disarm(connection.timer);
+    return;
+  }
+  timers_.arm(connection.timer, now_ + after);
+}
+
+void Core::disarm(Connection& connection) {
+  connection.timer_purpose = ConnectionTimer::kNone;
+  timers_.disarm(connection.timer);
+}
+
+// ---- services --------------------------------------------------------------------------------
+
+void Core::send(Connection& connection, http::StreamCommand&& command) {
+  if (connection.is_closed() || connection.failed) return;
+  if (connection.codec != nullptr) {
+    connection.codec->on_command(std::move(command), connection.output);
+  } else if (command.kind == http::StreamCommand::Kind::kData) {
+    connection.output.append(std::move(command.data));
+  }
+  touch(connection);
+}
+
+void Core::close_after_flush(Connection& connection) {
+  if (connection.is_closed()) return;
+  if (connection.failed || connection.state() == ConnectionState::kOpening) {
+    close(connection, true);
+    return;
+  }
+  if (connection.state() == ConnectionState::kOpen) {
+    connection.advance_to(ConnectionState::kDraining);
+  }
+  disarm(connection);
+  touch(connection);
+}
+
+void Core::close(Connection& connection, bool abortive) {
+  if (connection.is_closed()) return;
+  connection.advance_to(ConnectionState::kClosed);
+  disarm(connection);
+  Action& action = act(Action::Kind::kClose, connection);
+  action.abortive = abortive;
+  if (connection.sending != nullptr) {
+    auto remains = std::make_shared<SendRemains>();
+    remains->output = std::move(connection.output);
+    const auto owned = std::find_if(send_vectors_.begin(), send_vectors_.end(),
+                                    [&](auto& entry) { return entry.get() == connection.sending; });
+    remains->entries = std::move(*owned);
+    *owned = std::move(send_vectors_.back());
+    send_vectors_.pop_back();
+    action.keep_alive = std::move(remains);
+    connection.sending = nullptr;
+  }
+  if (connection.side == Connection::Side::kDownstream) {
+    --open_downstream_;
+    ++counters_->downstream_cx_destroy;
+    FlowUpdate(*connection.record, now_)->state = kFlowClosed;
+  } else {
+    ++counters_->upstream_cx_destroy;
+    Pool& pool = *connection.pool;
+    if (connection.pool_link.linked) {
+      auto& list = connection.connecting ? pool.connecting : pool.idle;
+      list.remove(connection);
+    }
+    --pool.connections;
+    ++pool.leaving;
+    touch(pool);
+  }
+  closed_.push_back(&connection);
+}
+
+SnapshotPin* Core::pin_snapshot() {
+  if (pins_.empty()) return nullptr;
+  ++pins_.back()->references;
+  return pins_.back().get();
+}
+
+SnapshotPin* Core::pin_again(SnapshotPin* pin) {
+  ++pin->references;
+  return pin;
+}
+
+void Core::unpin(SnapshotPin* pin) {
+  if (pin == nullptr || --pin->references > 0 || pin == pins_.back().get()) return;
+  std::erase_if(pins_, [&](const auto& entry) { return entry.get() == pin; });
+}
+
+void Core::start_mirror(const Exchange& original, const policy::Cluster& cluster) {
+  Exchange& mirror = exchanges_.take();
+  mirror.begin_mirror(*this, original, cluster);
+}
+
+void Core::retire(Exchange& exchange) {
+  finished_.push_back(&exchange);
+}
+
+bool Core::take_retry_share(const policy::Cluster& cluster) {
+  const size_t budget = std::max<size_t>(limits_.retry_budget_minimum,
+                                         active_requests_ * limits_.retry_budget_percent / 100);
+  uint32_t& of_cluster = retries_by_cluster_[cluster.id];
+  if (active_retries_ >= budget || of_cluster >= cluster.pool.max_retries) return false;
+  ++active_retries_;
+  ++of_cluster;
+  return true;
+}
+
+void Core::give_back_retry_share(const policy::Cluster& cluster) {
+  --active_retries_;
+  const auto entry = retries_by_cluster_.find(cluster.id);
+  if (--entry->second == 0) retries_by_cluster_.erase(entry);
+}
+
+void Core::refuse_unparsed(Connection& connection, http::StreamId stream, uint16_t status,
+                           std::string_view body, EndReason reason) {
+  EngineCounters& c = *counters_;
+  ++c.downstream_rq_started;
+  ++c.downstream_rq_refused;
+  ++ended_counter(c, reason);
+  {
+    FlowUpdate flow(*connection.record, now_);
+    ++flow->started;
+    ++flow->refused;
+    count_status(c, *connection.record, status);
+  }
+  const Field fields[] = {{"content-type", "text/plain"}, {"server", "nodeproxy"}};
+  http::Head head;
+  head.status = status;
+  head.reason = reason_phrase(status);
+  head.body = http::BodyKind::kLength;
+  head.content_length = body.size();
+  head.has_content_length = true;
+  head.fields = fields;
+  http::StreamCommand command;
+  command.kind = http::StreamCommand::Kind::kHead;
+  command.stream = stream;
+  command.head = &head;
+  command.close_after = true;
+  command.end_of_message = body.empty();
+  send(connection, std::move(command));
+  if (!body.empty()) {
+    http::StreamCommand data;
+    data.kind = http::StreamCommand::Kind::kData;
+    data.stream = stream;
+    data.data.bytes = body;
+    data.end_of_message = true;
+    send(connection, std::move(data));
+  }
+  connection.linger = true;
+  connection.in_head = false;
+  connection.input.clear();
+  close_after_flush(connection);
+}
+
+}  // namespace np::proxy

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Core: what stands behind the Engine facade. Owns Connections, Exchanges, pools, timers and live
+// state of one shard; turns transport events into stream events for Exchanges and their wishes into
+// Actions. One thread.
+//
+// A step: one event is dispatched; objects that changed are put on work lists; end_step() settles
+// these (parse what may be parsed, send, pause, close) until nothing is left. Closed Connections
+// and finished Exchanges are freed only then, so a pointer taken within a step stays good. No
+// service called by an Exchange calls an Exchange.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/random.h"
+#include "proxy/connection.h"
+#include "proxy/counters.h"
+#include "proxy/engine.h"
+#include "proxy/exchange.h"
+#include "proxy/flow.h"
+#include "proxy/limits.h"
+#include "proxy/pick.h"
+#include "proxy/pipe.h"
+#include "proxy/pool.h"
+#include "proxy/slab.h"
+#include "proxy/timer_wheel.h"
+
+namespace np::proxy {
+
+// One snapshot as this shard knows it, counted without atomics.
+struct SnapshotPin {
+  std::shared_ptr<const policy::Snapshot> snapshot;
+  uint64_t number = 0;  // the shard's own count of snapshots
+  uint32_t references = 0;
+};
+
+class Core {
+ public:
+  explicit Core(const EngineConfig& config);
+  ~Core();
+
+  // ---- events, as in engine.h -----------------------------------------------------------------
+  void set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instant now,
+                    ActionList& actions);
+  ConnectionId accept(const Accepted& accepted, Instant now, ActionList& actions);
+  void on_transport(ConnectionId id, const TransportEvent& event, Instant now, ActionList& actions);
+  Instant next_deadline() const { return timers_.next_deadline(); }
+  void on_time(Instant now, ActionList& actions);
+  void drain(Instant now, ActionList& actions);
+  size_t open_downstream() const { return open_downstream_; }
+  size_t open_upstream() const;
+
+  // ---- services for Exchanges -----------------------------------------------------------------
+  Instant now() const { return now_; }
+  Rng& rng() { return rng_; }
+  EngineCounters& counters() { return *counters_; }
+  const EngineLimits& limits() const { return limits_; }
+  TimerWheel& timers() { return timers_; }
+  BlockPool& blocks() { return blocks_; }
+  Picker& picker() { return picker_; }
+  bool is_draining() const { return draining_; }
+  uint64_t loop_token() const { return loop_token_; }
+
+  Connection* find(ConnectionId id) { return connections_.find(id.slot, id.generation); }
+  Exchange* find(ExchangeId id) { return exchanges_.find(id.slot, id.generation); }
+  SnapshotPin* pin_snapshot();
+  SnapshotPin* pin_again(SnapshotPin* pin);
+  void unpin(SnapshotPin* pin);
+
+  // Gives a command to the connection's codec; opaque connections take kData only.
+  void send(Connection& connection, http::StreamCommand&& command);
+  void touch(Connection& connection);
+  // Bytes may be appended for this connection without passing its limit.
+  bool has_room(const Connection& connection) const;
+
+  // An idle connection, or null: then kAcquired or kAcquireFailed follows in a later step.
+  Connection* acquire(Exchange& exchange, const PoolKey& key, const policy::ConnectionPool& config,
+                      bool fresh);
+  Pool* pool_of(const PoolKey& key) { return pools_.find(key); }
+  // Only while the Exchange waits.
+  void cancel_acquire(Exchange& exchange, Pool& pool);
+  // The Exchange lets go of its connection. Not reusable: it is closed, abortively when a message
+  // is unfinished on it.
+  void release_upstream(Connection& connection, bool reusable);
+  // The rest of an unwanted answer is read, then the connection is kept if it can be.
+  void discard_upstream(Connection& connection);
+  // Closes once everything is flushed.
+  void close_after_flush(Connection& connection);
+  void close(Connection& connection, bool abortive);
+
+  void start_mirror(const Exchange& original, const policy::Cluster& cluster);
+  // The Exchange's last call.
+  void retire(Exchange& exchange);
+
+  // Share of the retry budget (reliability 29).
+  bool take_retry_share(const policy::Cluster& cluster);
+  void give_back_retry_share(const policy::Cluster& cluster);
+  void change_active_requests(int by) { active_requests_ += static_cast<size_t>(by); }
+
+  // Answers a request whose head never became one: bad head (400 ...), or none in time (408).
+  void refuse_unparsed(Connection& connection, http::StreamId stream, uint16_t status,
+                       std::string_view body, EndReason reason);
+
+ private:
+  // core.cc: steps and settling
+  void begin_step(Instant now, ActionList& actions);
+  void end_step();
+  void settle(Connection& connection);
+  void settle_downstream_end(Connection& connection);
+  void settle_draining(Connection& connection);
+  void flush(Connection& connection);
+  void update_receive(Connection& connection);
+  void update_downstream_timer(Connection& connection);
+  void serve(Pool& pool);
+  Action& act(Action::Kind kind, const Connection& connection);
+  void arm(Connection& connection, ConnectionTimer purpose, Duration after);
+  void disarm(Connection& connection);
+  void touch(Pool& pool);
+
+  // core_input.cc: bytes to stream events to Exchanges
+  void receive(Connection& connection, const Slice& data);
+  void sent(Connection& connection, size_t bytes);
+  void peer_finished(Connection& connection);
+  void failed(Connection& connection, Failure failure);
+  void lose(Connection& connection);
+  bool may_parse(const Connection& connection);
+  size_t parse(Connection& connection, const Slice& slice);
+  void parse_input(Connection& connection);
+  void deliver_finish(Connection& connection);
+  void dispatch(Connection& connection, const BufferRef& owner);
+  void dispatch_downstream(Connection& connection, const http::StreamEvent& event,
+                           const BufferRef& owner);
+  void dispatch_upstream(Connection& connection, const http::StreamEvent& event,
+                         const BufferRef& owner);
+  void note_head_bytes(Connection& connection, std::string_view used);
+  void sniff(Connection& connection, bool time_is_up);
+
+  // core_upstream.cc: pools
+  void open_connection(Pool& pool);
+  void on_opened(Connection& connection);
+  void on_connect_failed(Connection& connection, EndReason reason);
+  void make_idle(Connection& connection);
+  void take_idle(Pool& pool, Connection& connection);
+  void retire_removed_endpoints();
+
+  // engine.cc
+  void on_connection_timer(Connection& connection);
+  void open_downstream(Connection& connection);
+  void start_http(Connection& connection);
+  void start_opaque(Connection& connection);
+  void begin_record(Connection& connection);
+
+  EngineLimits limits_;
+  EngineCounters own_counters_{};  // only when the driver gave none
+  EngineCounters* counters_;
+  Rng rng_;
+  uint64_t loop_token_;
+  TimerWheel timers_;
+  BlockPool blocks_;
+  Picker picker_;
+  Pools pools_;
+  Slab<Connection> connections_;
+  Slab<Exchange> exchanges_;
+  std::vector<std::unique_ptr<SnapshotPin>> pins_;  // the last one is current
+  std::vector<std::unique_ptr<SendVector>> send_vectors_;
+  std::vector<SendVector*> free_send_vectors_;
+  std::unordered_map<uint32_t, uint32_t> retries_by_cluster_;
+
+  Instant now_;
+  ActionList* actions_ = nullptr;
+  http::StreamEventList events_;
+  std::vector<Connection*> touched_;
+  std::vector<Pool*> touched_pools_;
+  std::vector<Connection*> closed_;
+  std::vector<Exchange*> finished_;
+  size_t open_downstream_ = 0;
+  size_t active_requests_ = 0;
+  size_t active_retries_ = 0;
+  uint64_t snapshot_count_ = 0;
+  bool draining_ = false;
+};
+
+}  // namespace np::proxy

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Core, upstream: connections to endpoints, and the Exchanges that wait for them.
+#include <algorithm>
+#include <unordered_set>
+
+#include "proxy/core.h"
+
+namespace np::proxy {
+
+Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
+                          const policy::ConnectionPool& config, bool fresh) {
+  Pool& pool = pools_.get(key);
+  pool.configure(config);
+  if (!fresh && pool.pending.empty() && !pool.idle.empty()) {
+    Connection& connection = *pool.idle.back();
+    take_idle(pool, connection);
+    connection.exchange = exchange.id();
+    return &connection;
+  }
+  ++counters_->upstream_rq_pending_total;
+  pool.pending.push_back(exchange);
+  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  return nullptr;
+}
+
+void Core::cancel_acquire(Exchange& exchange, Pool& pool) {
+  pool.pending.remove(exchange);
+  // A connect that nobody waits for is given up, so that a leaving client frees what it caused.
+  while (pool.connecting.size() > pool.pending.size()) close(*pool.connecting.back(), true);
+  touch(pool);
+}
+
+void Core::open_connection(Pool& pool) {
+  Connection& connection = connections_.take();
+  connection.side = Connection::Side::kUpstream;
+  connection.pool = &pool;
+  connection.connecting = true;
+  if (pool.key.opaque) {
+    connection.mode = Connection::Mode::kOpaque;
+  } else {
+    connection.codec = http::make_h1_codec(http::Role::kClient, limits_.h1);
+  }
+  pool.connecting.push_back(connection);
+  ++pool.connections;
+  ++counters_->upstream_cx_total;
+  act(Action::Kind::kConnect, connection).target = pool.target();
+  arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
+}
+
+void Core::on_opened(Connection& connection) {
+  if (connection.state() != ConnectionState::kOpening ||
+      connection.side != Connection::Side::kUpstream) {
+    return;
+  }
+  ++counters_->upstream_cx_open;
+  connection.pool->connecting.remove(connection);
+  connection.connecting = false;
+  connection.opened = now_;
+  connection.advance_to(ConnectionState::kOpen);
+  make_idle(connection);
+}
+
+void Core::on_connect_failed(Connection& connection, EndReason reason) {
+  Pool& pool = *connection.pool;
+  if (reason == EndReason::kConnectTimeout) ++counters_->upstream_cx_connect_timeout;
+  ++counters_->upstream_cx_connect_fail;
+  close(connection, true);
+  // Those for whom no connect is left fail; a repeat may join the queue again behind them.
+  const size_t left = pool.connecting.size();
+  size_t victims = pool.pending.size() > left ? pool.pending.size() - left : 0;
+  for (; victims > 0; --victims) {
+    Exchange& exchange = *pool.pending.front();
+    pool.pending.remove(exchange);
+    exchange.on_event({.kind = ExchangeEvent::Kind::kAcquireFailed, .reason = reason});
+  }
+}
+
+// The connection may serve the next Exchange, if it is fit to.
+void Core::make_idle(Connection& connection) {
+  Pool& pool = *connection.pool;
+  const policy::ConnectionPool& config = pool.config;
+  const bool worn_out = config.max_requests_per_connection != 0 &&
+                        connection.requests >= config.max_requests_per_connection;
+  const bool too_old = config.max_connection_duration > Duration::zero() &&
+                       now_ - connection.opened >= config.max_connection_duration;
+  if (worn_out) ++counters_->upstream_cx_max_requests;
+  const bool fit = connection.codec == nullptr
+                       ? connection.requests == 0
+                       : connection.codec->can_open_stream() && !connection.codec->wants_close();
+  if (!fit || worn_out || too_old || connection.retired || connection.failed ||
+      connection.peer_finished || !connection.input.empty()) {
+    close(connection, false);
+    return;
+  }
+  connection.discarded_bytes = 0;
+  pool.idle.push_back(connection);
+  arm(connection, ConnectionTimer::kIdle, config.idle_timeout);
+  touch(connection);
+  touch(pool);
+}
+
+void Core::take_idle(Pool& pool, Connection& connection) {
+  pool.idle.remove(connection);
+  disarm(connection);
+}
+
+void Core::serve(Pool& pool) {
+  while (!pool.pending.empty() && !pool.idle.empty()) {
+    Connection& connection = *pool.idle.back();
+    Exchange& exchange = *pool.pending.front();
+    take_idle(pool, connection);
+    pool.pending.remove(exchange);
+    connection.exchange = exchange.id();
+    exchange.on_event({.kind = ExchangeEvent::Kind::kAcquired, .connection = &connection});
+  }
+  while (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  // Connections of this pool that closed in this step still point to it: end_step() drops it then.
+  pools_.drop_if_empty(pool);
+}
+
+void Core::release_upstream(Connection& connection, bool reusable) {
+  connection.exchange = {};
+  if (connection.is_closed()) return;
+  const bool flushed = connection.output.empty() && connection.sending == nullptr;
+  if (reusable && flushed) {
+    make_idle(connection);
+    return;
+  }
+  ++counters_->upstream_cx_destroy_with_active_rq;
+  close(connection, !reusable);
+}
+
+void Core::discard_upstream(Connection& connection) {
+  connection.exchange = {};
+  if (connection.is_closed()) return;
+  connection.discarding = true;
+  arm(connection, ConnectionTimer::kDiscard, limits_.discard_timeout);
+  touch(connection);
+}
+
+size_t Core::open_upstream() const {
+  size_t open = 0;
+  const_cast<Pools&>(pools_).for_each(
+      [&](const Pool& pool) { open += pool.connections - pool.idle.size(); });
+  return open;
+}
+
+// Idle connections to endpoints that the new policy does not name would wait for nothing.
+void Core::retire_removed_endpoints() {
+  std::unordered_set<PoolKey, PoolKeyHash> named;
+  std::unordered_set<uint32_t> any_address;
+  for (const auto& cluster : pins_.back()->snapshot->clusters) {
+    if (cluster->original_destination) any_address.insert(cluster->id);
+    for (const policy::Endpoint& endpoint : cluster->endpoints) {
+      named.insert({endpoint.address, IpAddress(), cluster->id, false});
+    }
+  }
+  std::vector<Connection*> closing;
+  pools_.for_each([&](Pool& pool) {
+    const PoolKey plain{pool.key.remote, IpAddress(), pool.key.cluster_id, false};
+    if (named.contains(plain) || any_address.contains(pool.key.cluster_id)) return;
+    for (Connection* idle = pool.idle.front(); idle != nullptr; idle = idle->pool_link.next) {
+      closing.push_back(idle);
+    }
+  });
+  for (Connection* connection : closing) close(*connection, false);
+}
+
+}  // namespace np::proxy

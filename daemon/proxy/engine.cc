@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// The facade, and what is not about a single message: ways in, snapshots, deadlines, drain.
+#include "proxy/engine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "proxy/core.h"
+
+namespace np::proxy {
+
+class Engine::Impl : public Core {
+ public:
+  using Core::Core;
+};
+
+Engine::Engine(const EngineConfig& config) : impl_(std::make_unique<Impl>(config)) {}
+Engine::~Engine() = default;
+
+void Engine::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instant now,
+                          ActionList& actions) {
+  impl_->set_snapshot(std::move(snapshot), now, actions);
+}
+ConnectionId Engine::accept(const Accepted& accepted, Instant now, ActionList& actions) {
+  return impl_->accept(accepted, now, actions);
+}
+void Engine::on_transport(ConnectionId connection, const TransportEvent& event, Instant now,
+                          ActionList& actions) {
+  impl_->on_transport(connection, event, now, actions);
+}
+Instant Engine::next_deadline() const {
+  return impl_->next_deadline();
+}
+void Engine::on_time(Instant now, ActionList& actions) {
+  impl_->on_time(now, actions);
+}
+void Engine::drain(Instant now, ActionList& actions) {
+  impl_->drain(now, actions);
+}
+size_t Engine::open_downstream() const {
+  return impl_->open_downstream();
+}
+size_t Engine::open_upstream() const {
+  return impl_->open_upstream();
+}
+
+// ---- Core: life ------------------------------------------------------------------------------
+
+Core::Core(const EngineConfig& config)
+    : limits_(config.limits != nullptr ? *config.limits : EngineLimits()),
+      counters_(config.counters),
+      rng_(config.seed),
+      loop_token_(config.loop_token != 0 ? config.loop_token : config.seed),
+      picker_(rng_) {
+  NP_CHECK(counters_ != nullptr);
+}
+
+Core::~Core() {
+  // Queues give their buffers back to owners that may be the Core's own members.
+  connections_.for_each([](Connection& connection) { connection.recycle(); });
+  exchanges_.for_each([](Exchange& exchange) { exchange.recycle(); });
+}
+
+void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instant now,
+                        ActionList& actions) {
+  begin_step(now, actions);
+  ++counters_->snapshots;
+  auto pin = std::make_unique<SnapshotPin>();
+  pin->snapshot = std::move(snapshot);
+  pin->number = ++snapshot_count_;
+  if (!pins_.empty() && pins_.back()->references == 0) pins_.pop_back();
+  pins_.push_back(std::move(pin));
+  picker_.sweep(*pins_.back()->snapshot);
+  retire_removed_endpoints();
+  end_step();
+}
+
+void Core::drain(Instant now, ActionList& actions) {
+  begin_step(now, actions);
+  draining_ = true;
+  connections_.for_each([&](Connection& connection) { touch(connection); });
+  end_step();
+}
+
+// ---- ways in ---------------------------------------------------------------------------------
+
+ConnectionId Core::accept(const Accepted& accepted, Instant now, ActionList& actions) {
+  begin_step(now, actions);
+  Connection& connection = connections_.take();
+  const ConnectionId id = connection.id();
+  connection.side = Connection::Side::kDownstream;
+  connection.accepted = accepted;
+  ++open_downstream_;
+  ++counters_->downstream_cx_total;
+  begin_record(connection);
+  open_downstream(connection);
+  touch(connection);
+  end_step();
+  return id;
+}
+
+void Core::begin_record(Connection& connection) {
+  connection.own_record = {};
+  FlowRecord* given = connection.accepted.record;
+  connection.record = given != nullptr ? given : &connection.own_record;
+  FlowUpdate flow(*connection.record, now_);
+  flow->state = kFlowOpen;
+  if (flow->start_ns == 0) flow->start_ns = to_ns(now_);
+  if (!connection.accepted.captured || pins_.empty()) return;
+  const policy::Snapshot& snapshot = *pins_.back()->snapshot;
+  if (flow->pod_id == 0) flow->pod_id = snapshot.pod_id(connection.accepted.peer.ip);
+  const policy::CapturedPort* port = snapshot.find_captured(connection.accepted.local);
+  if (port != nullptr) flow->service_id = port->service_id;
+}
+
+void Core::open_downstream(Connection& connection) {
+  if (!connection.accepted.captured || pins_.empty()) {
+    start_http(connection);
+    return;
+  }
+  const policy::CapturedPort* port =
+      pins_.back()->snapshot->find_captured(connection.accepted.local);
+  const bool has_http =
+      port != nullptr && (port->http_routes != nullptr || port->by_host != nullptr);
+  if (port != nullptr) {
+    switch (port->protocol) {
+      case policy::Protocol::kHttp:
+        start_http(connection);
+        return;
+      case policy::Protocol::kTcp:
+      case policy::Protocol::kTls:
+      case policy::Protocol::kHttps:
+        start_opaque(connection);
+        return;
+      case policy::Protocol::kHttp2:
+      case policy::Protocol::kGrpc:
+      case policy::Protocol::kUdp:
+      case policy::Protocol::kAuto:
+        break;
+    }
+    if (has_http && port->tcp_routes == nullptr) {
+      start_http(connection);
+      return;
+    }
+    if (!has_http) {
+      start_opaque(connection);
+      return;
+    }
+  }
+  connection.mode = Connection::Mode::kSniffing;
+  arm(connection, ConnectionTimer::kSniff, limits_.sniff_wait);
+}
+
+void Core::start_http(Connection& connection) {
+  connection.mode = Connection::Mode::kHttp;
+  connection.codec = http::make_h1_codec(http::Role::kServer, limits_.h1);
+  connection.advance_to(ConnectionState::kOpen);
+}
+
+void Core::start_opaque(Connection& connection) {
+  connection.mode = Connection::Mode::kOpaque;
+  connection.advance_to(ConnectionState::kOpen);
+  Exchange& exchange = exchanges_.take();
+  connection.exchange = exchange.id();
+  exchange.begin_opaque(*this, connection);
+}
+
+// ---- deadlines -------------------------------------------------------------------------------
+
+void Core::on_time(Instant now, ActionList& actions) {
+  begin_step(now, actions);
+  while (Timer* timer = timers_.pop_due(now)) {
+    ++counters_->timers_fired;
+    const auto late_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(now - timer->deadline).count();
+    const size_t bucket = std::min(static_cast<size_t>(late_ms), kTimerLateBuckets);
+    ++counters_->timer_late_ms[bucket];
+    if (timer->owner == Timer::Owner::kConnection) {
+      on_connection_timer(connections_.at(timer->slot));
+    } else {
+      exchanges_.at(timer->slot)
+          .on_event({.kind = ExchangeEvent::Kind::kDeadline,
+                     .timer = static_cast<ExchangeTimer>(timer->which)});
+    }
+  }
+  end_step();
+}
+
+void Core::on_connection_timer(Connection& connection) {
+  const ConnectionTimer purpose = std::exchange(connection.timer_purpose, ConnectionTimer::kNone);
+  touch(connection);
+  switch (purpose) {
+    case ConnectionTimer::kConnect:
+      on_connect_failed(connection, EndReason::kConnectTimeout);
+      return;
+    case ConnectionTimer::kSniff:
+      sniff(connection, true);
+      return;
+    case ConnectionTimer::kHead:
+      refuse_unparsed(connection, connection.last_stream + 1, 408, "request timeout",
+                      EndReason::kHeadTimeout);
+      return;
+    case ConnectionTimer::kIdle:
+      if (connection.side == Connection::Side::kDownstream) {
+        ++counters_->downstream_cx_idle_timeout;
+      } else {
+        ++counters_->upstream_cx_idle_timeout;
+      }
+      close(connection, false);
+      return;
+    case ConnectionTimer::kDiscard:
+    case ConnectionTimer::kLinger:
+      close(connection, purpose == ConnectionTimer::kDiscard);
+      return;
+    case ConnectionTimer::kNone:
+      return;
+  }
+}
+
+}  // namespace np::proxy

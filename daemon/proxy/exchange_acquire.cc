@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exchange, phase Acquire: back-off, endpoint, connection; and whether a try is repeated.
+#include <algorithm>
+
+#include "proxy/core.h"
+#include "proxy/exchange.h"
+#include "proxy/retry.h"
+
+namespace np::proxy {
+
+namespace {
+
+size_t index_of(ExchangeTimer timer) {
+  return static_cast<size_t>(timer);
+}
+
+}  // namespace
+
+void Exchange::enter_acquire() {
+  advance_to(Phase::kAcquire);
+  if (request_complete_) start_mirrors();
+  begin_try();
+}
+
+// The order within a try is fixed: endpoint, then admission (limits of the pool act here, before a
+// connection is asked for), then a connection.
+void Exchange::begin_try() {
+  try_ = {};
+  PoolKey key;
+  key.cluster_id = cluster_->id;
+  key.opaque = kind_ == Kind::kOpaque;
+  if (cluster_->original_destination ||
+      cluster_->load_balancing.kind == policy::LoadBalancing::Kind::kPassthrough) {
+    key.remote = original_;
+  } else {
+    const Pick pick = pick_endpoint();
+    if (pick.endpoint == nullptr) {
+      ++core_->counters().upstream_cx_none_healthy;
+      fail_try(EndReason::kNoHealthyUpstream, 0);
+      return;
+    }
+    try_.endpoint = pick.endpoint;
+    try_.live = pick.state;
+    ++try_.live->active;
+    if (tried_count_ < kTriedMax) tried_[tried_count_++] = pick.endpoint->id;
+    key.remote = pick.endpoint->address;
+  }
+  // A pod that reaches itself must not see its own address as the source (capture R28).
+  if (cluster_->source_pod && !gateway_ && key.remote.ip != peer_) key.source = peer_;
+  if (Connection* client = core_->find(downstream_)) {
+    FlowUpdate flow(*client->record, core_->now());
+    flow->endpoint_id = try_.endpoint != nullptr ? try_.endpoint->id : 0;
+  }
+  arm_try_timer();
+  Connection* connection = core_->acquire(*this, key, cluster_->pool, want_fresh_);
+  want_fresh_ = false;
+  if (connection == nullptr) {
+    try_.waiting_in = core_->pool_of(key);
+    return;
+  }
+  enter_exchange(*connection);
+}
+
+Pick Exchange::pick_endpoint() {
+  const policy::RequestView view = request_view();
+  Picker::Request request;
+  request.cluster = cluster_;
+  request.snapshot = pin_->number;
+  request.view = kind_ == Kind::kOpaque ? nullptr : &view;
+  request.caller = &caller_;
+  make_affinity_cookie();
+  request.has_hash = has_hash_;
+  request.hash = hash_;
+  const policy::Retry* retry = match_.route != nullptr ? &match_.route->retry : nullptr;
+  const bool avoid = tried_count_ > 0 && retry != nullptr && retry->avoid_previous_hosts;
+  Pick pick;
+  Pick usable;
+  uint32_t picks_left = 1 + (avoid ? retry->host_reselect_attempts : 0);
+  // Names that are not resolved yet have no address to go to.
+  uint32_t unresolved_left = 8;
+  while (picks_left > 0) {
+    pick = core_->picker().pick(request, core_->now());
+    if (pick.endpoint == nullptr) return pick;
+    if (pick.endpoint->address.port == 0 || pick.endpoint->address.ip.is_unspecified()) {
+      if (--unresolved_left == 0) return usable;
+      continue;
+    }
+    usable = pick;
+    uint32_t* end = tried_ + tried_count_;
+    if (!avoid || std::find(tried_, end, pick.endpoint->id) == end) return pick;
+    request.has_hash = false;
+    --picks_left;
+    if (picks_left == 0) break;
+    // A hash would name the same endpoint again: look elsewhere.
+    if (request.view != nullptr) request.view = nullptr;
+  }
+  return usable;
+}
+
+// From the moment when both the try has begun and the whole request is here.
+void Exchange::arm_try_timer() {
+  if (kind_ != Kind::kRequest || !request_complete_ || answer_started_) return;
+  const policy::Route& route = *match_.route;
+  const Duration limit = route.retry.per_try_timeout;
+  if (limit <= Duration::zero()) return;
+  // A limit that is not below the route's own is dropped.
+  if (route.timeout > Duration::zero() && limit >= route.timeout) return;
+  core_->timers().arm(timers_[index_of(ExchangeTimer::kTry)], core_->now() + limit);
+}
+
+// Lets go of endpoint and connection, whatever state the try is in.
+void Exchange::end_try(bool reusable) {
+  core_->timers().disarm(timers_[index_of(ExchangeTimer::kTry)]);
+  if (try_.live != nullptr) --try_.live->active;
+  if (try_.waiting_in != nullptr) {
+    ++core_->counters().upstream_rq_cancelled;
+    core_->cancel_acquire(*this, *try_.waiting_in);
+  }
+  if (Connection* connection = core_->find(try_.connection)) {
+    if ((tunnel_ || kind_ == Kind::kOpaque) && request_complete_ && answer_ended_) {
+      connection->exchange = {};
+      core_->close_after_flush(*connection);
+    } else if (discard_answer_ && try_.end_sent) {
+      core_->discard_upstream(*connection);
+    } else {
+      core_->release_upstream(*connection, reusable);
+    }
+  }
+  try_ = {};
+}
+
+// ---- repeats ---------------------------------------------------------------------------------
+
+bool Exchange::is_replayable() const {
+  return kind_ == Kind::kRequest && !answer_started_ && !continue_passed_ && !tunnel_ &&
+         body_.can_replay();
+}
+
+bool Exchange::nothing_reached_upstream() {
+  const Connection* connection = core_->find(try_.connection);
+  return connection == nullptr || connection->offered_bytes == try_.offered_before;
+}
+
+// Decides on a repeat by policy and, if so, ends the try and waits for the back-off.
+bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
+  if (kind_ != Kind::kRequest) return false;
+  const policy::Retry& retry = match_.route->retry;
+  if (retry.attempts == 0 || (retry.on & conditions) == 0 || !is_replayable()) return false;
+  if (!nothing_sent && !retry.allow_non_idempotent && !is_idempotent(request_.method)) return false;
+  EngineCounters& counters = core_->counters();
+  if (repeats_ >= retry.attempts) {
+    ++counters.upstream_rq_retry_limit_exceeded;
+    return false;
+  }
+  if (!repeated_ && !core_->take_retry_share(*cluster_)) {
+    ++counters.upstream_rq_retry_overflow;
+    return false;
+  }
+  repeated_ = true;
+  ++repeats_;
+  ++counters.upstream_rq_retry;
+  if (Connection* client = core_->find(downstream_)) {
+    ++FlowUpdate(*client->record, core_->now())->retries;
+  }
+  end_try(false);
+  body_.rewind();
+  advance_to(Phase::kAcquire);
+  core_->timers().arm(timers_[index_of(ExchangeTimer::kPhase)],
+                      core_->now() + backoff(retry, repeats_, core_->rng()));
+  return true;
+}
+
+// The try gave no answer: repeats it, or ends the Exchange.
+void Exchange::fail_try(EndReason reason, uint32_t conditions) {
+  const bool nothing_sent = nothing_reached_upstream();
+  // A kept connection that the endpoint closed at the moment of its reuse says nothing about the
+  // endpoint: repeated without asking the policy, where that is safe (traffic-semantics 4.7).
+  const bool stale = reason == EndReason::kUpstreamClosed && try_.reused;
+  if (stale && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
+      (nothing_sent || is_idempotent(request_.method))) {
+    ++stale_repeats_;
+    ++core_->counters().upstream_rq_retry_stale;
+    end_try(false);
+    body_.rewind();
+    want_fresh_ = true;
+    tried_count_ = 0;
+    advance_to(Phase::kAcquire);
+    begin_try();
+    return;
+  }
+  if (repeat(conditions, nothing_sent)) return;
+  if (kind_ == Kind::kMirror) reason = EndReason::kMirrorFailed;
+  if (kind_ == Kind::kOpaque) reason = EndReason::kTcpFailed;
+  enter_finish(reason);
+}
+
+// ---- to Exchange -----------------------------------------------------------------------------
+
+void Exchange::enter_exchange(Connection& upstream) {
+  advance_to(Phase::kExchange);
+  try_.connection = upstream.id();
+  try_.reused = upstream.requests > 0;
+  try_.offered_before = upstream.offered_bytes;
+  ++upstream.requests;
+  EngineCounters& counters = core_->counters();
+  ++counters.upstream_rq_total;
+  if (try_.reused) ++counters.upstream_cx_reused;
+  if (kind_ == Kind::kOpaque) {
+    tunnel_ = true;
+    pump_tunnel();
+  } else {
+    send_request_head(upstream);
+    pump_request();
+  }
+  core_->touch(upstream);
+  if (Connection* client = core_->find(downstream_)) core_->touch(*client);
+}
+
+}  // namespace np::proxy

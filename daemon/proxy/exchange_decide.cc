@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exchange, phase Decide: from a request head to a route, a fault, or an answer of our own.
+#include <algorithm>
+
+#include "proxy/core.h"
+#include "proxy/exchange.h"
+#include "proxy/path.h"
+
+namespace np::proxy {
+namespace {
+
+// Where requests go whose service is covered no longer: to the dialled address, as they would
+// without us (capture R6).
+struct Passthrough {
+  policy::Cluster cluster;
+  policy::Route route;
+  Passthrough() {
+    cluster.name = "passthrough";
+    cluster.original_destination = true;
+    route.name = "passthrough";
+    route.clusters.push_back(
+        {.cluster = &cluster, .weight = 1, .request_headers = {}, .response_headers = {}});
+    route.total_weight = 1;
+  }
+};
+
+const Passthrough& passthrough() {
+  static const Passthrough instance;
+  return instance;
+}
+
+}  // namespace
+
+// ---- beginnings ------------------------------------------------------------------------------
+
+void Exchange::begin_request(Core& core, Connection& downstream, http::StreamId stream,
+                             const http::Head& head, bool whole) {
+  core_ = &core;
+  kind_ = Kind::kRequest;
+  downstream_ = downstream.id();
+  stream_ = stream;
+  pin_ = core.pin_snapshot();
+  started_at_ = last_activity_ = core.now();
+  gateway_ = !downstream.accepted.captured;
+  original_ = downstream.accepted.local;
+  peer_ = downstream.accepted.peer.ip;
+  dialled_port_ = original_.port;
+  ++core.counters().downstream_rq_started;
+  core.change_active_requests(1);
+  {
+    FlowUpdate flow(*downstream.record, core.now());
+    ++flow->started;
+  }
+  prepare_timers();
+  copy_request(head);
+  request_complete_ = head.body == http::BodyKind::kNone;
+  end_in_sight_ = whole;
+  enter_decide();
+}
+
+void Exchange::begin_mirror(Core& core, const Exchange& original, const policy::Cluster& cluster) {
+  core_ = &core;
+  kind_ = Kind::kMirror;
+  pin_ = core.pin_again(original.pin_);
+  started_at_ = last_activity_ = core.now();
+  gateway_ = original.gateway_;
+  original_ = original.original_;
+  peer_ = original.peer_;
+  dialled_port_ = original.dialled_port_;
+  caller_ = original.caller_;
+  ++core.counters().mirror_started;
+  prepare_timers();
+  copy_request(original.request_);
+  // Origins tell mirrored requests by the host, as with Envoy.
+  char* host = arena_.allocate(request_.authority.size() + 7);
+  std::copy(request_.authority.begin(), request_.authority.end(), host);
+  std::copy_n("-shadow", 7, host + request_.authority.size());
+  request_.authority = {host, request_.authority.size() + 7};
+  request_.expect_continue = false;
+  request_.upgrade = {};
+  authority_ = arena_.copy(original.authority_);
+  path_ = arena_.copy(original.path_);
+  query_ = arena_.copy(original.query_);
+  has_query_ = original.has_query_;
+  match_ = original.match_;
+  choice_ = original.choice_;
+  cluster_ = &cluster;
+  for (const Slice& slice : original.body_.kept()) body_.append(slice, true, core.blocks());
+  request_complete_ = true;
+  const Duration timeout = match_.route->timeout > Duration::zero() ? match_.route->timeout
+                                                                    : core.limits().mirror_timeout;
+  core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)], core.now() + timeout);
+  enter_acquire();
+}
+
+void Exchange::prepare_timers() {
+  for (size_t i = 0; i < kExchangeTimerCount; ++i) {
+    timers_[i].slot = slab_slot_;
+    timers_[i].owner = Timer::Owner::kExchange;
+    timers_[i].which = static_cast<uint8_t>(i);
+  }
+}
+
+void Exchange::copy_request(const http::Head& head) {
+  request_ = head;
+  request_.method = arena_.copy(head.method);
+  request_.scheme = arena_.copy(head.scheme);
+  request_.authority = arena_.copy(head.authority);
+  request_.target = arena_.copy(head.target);
+  request_.upgrade = arena_.copy(head.upgrade);
+  request_.reason = {};
+  request_fields_.reserve(head.fields.size());
+  for (const Field& field : head.fields) {
+    request_fields_.push_back({arena_.copy(field.name), arena_.copy(field.value)});
+  }
+  request_.fields = request_fields_;
+  head_request_ = request_.method == "HEAD";
+}
+
+// ---- Decide ----------------------------------------------------------------------------------
+
+void Exchange::enter_decide() {
+  core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)],
+                      core_->now() + std::min(core_->limits().body_stall_timeout,
+                                              core_->limits().stream_idle_timeout));
+  if (request_.method == "CONNECT") {
+    enter_finish(EndReason::kMethodRefused);
+    return;
+  }
+  const TargetParts target = normalize_target(request_.target, out_target_);
+  if (!target.valid) {
+    enter_finish(EndReason::kBadPath);
+    return;
+  }
+  // Scratch strings are reused for the outgoing head: what must live goes to the arena.
+  path_ = target.path.data() == out_target_.data() ? arena_.copy(target.path) : target.path;
+  query_ = target.query;
+  has_query_ = target.has_query;
+  const std::string_view authority =
+      canonical_authority(request_.authority, "http", out_authority_);
+  authority_ = authority.data() == out_authority_.data() ? arena_.copy(authority) : authority;
+  if (!find_route()) return;
+  choose_cluster();
+  const policy::Route& route = *match_.route;
+  // Bodies are kept only for those who may need them again.
+  if (route.retry.attempts > 0 || !route.mirrors.empty()) {
+    body_.keep(core_->limits().kept_body_bytes);
+  }
+  const auto& fault = route.fault;
+  if (fault && fault->delay && fault->delay->fixed > Duration::zero() &&
+      draw(fault->delay->per_million)) {
+    enter_delay(fault->delay->fixed);
+    return;
+  }
+  after_delay();
+}
+
+policy::RequestView Exchange::request_view() const {
+  policy::RequestView view;
+  view.method = request_.method;
+  view.scheme = "http";
+  view.authority = authority_;
+  view.path = path_;
+  view.query = query_;
+  view.fields = request_fields_;
+  view.port = dialled_port_;
+  view.dialled = original_.ip;
+  return view;
+}
+
+// Looks the service up at every request, so that a policy change acts on kept connections too.
+bool Exchange::find_route() {
+  if (pin_ == nullptr) {
+    enter_finish(EndReason::kNoRoute);
+    return false;
+  }
+  const policy::Snapshot& snapshot = *pin_->snapshot;
+  const policy::RouteTable* table = nullptr;
+  bool covered = true;
+  caller_ = {};
+  caller_.ip = peer_;
+  if (gateway_) {
+    const policy::GatewayListener* listener = snapshot.find_listener(original_);
+    if (listener != nullptr) {
+      caller_.gateway = listener->gateway;
+      service_id_ = original_.port;  // names the way in for the loop guard
+      if (listener->hosts != nullptr) table = listener->hosts->find(authority_);
+    }
+  } else {
+    caller_.pod = snapshot.find_pod(peer_);
+    caller_.pod_id = snapshot.pod_id(peer_);
+    const policy::CapturedPort* port = snapshot.find_captured(original_);
+    covered = port != nullptr;
+    if (port != nullptr) {
+      service_id_ = port->service_id;
+      table = port->by_host != nullptr ? port->by_host->find(authority_) : port->http_routes;
+    }
+  }
+  if (is_loop()) {
+    enter_finish(EndReason::kLoop);
+    return false;
+  }
+  if (!covered) {
+    use_passthrough();
+  } else if (table != nullptr) {
+    match_ = table->match(request_view(), caller_);
+  }
+  if (match_.route == nullptr) {
+    ++core_->counters().no_route;
+    enter_finish(EndReason::kNoRoute);
+    return false;
+  }
+  FlowUpdate flow(*core_->find(downstream_)->record, core_->now());
+  flow->route_id = match_.route->id;
+  if (!gateway_ && caller_.pod_id != 0) flow->pod_id = caller_.pod_id;
+  if (!gateway_ && service_id_ != 0) flow->service_id = service_id_;
+  return true;
+}
+
+void Exchange::use_passthrough() {
+  ++core_->counters().passthrough;
+  match_ = {&passthrough().route, static_cast<uint32_t>(path_.size())};
+}
+
+// One draw per request over the sum of weights; a repeat stays in its cluster.
+void Exchange::choose_cluster() {
+  const policy::Route& route = *match_.route;
+  if (route.clusters.empty()) return;
+  choice_ = &route.clusters.front();
+  if (route.clusters.size() > 1 && route.total_weight > 0) {
+    uint64_t point = core_->rng().next() % route.total_weight;
+    for (const policy::WeightedCluster& candidate : route.clusters) {
+      choice_ = &candidate;
+      if (point < candidate.weight) break;
+      point -= candidate.weight;
+    }
+  }
+  cluster_ = choice_->cluster;
+}
+
+bool Exchange::draw(uint32_t per_million) {
+  return core_->rng().chance(per_million, policy::kPerMillion);
+}
+
+void Exchange::enter_delay(Duration delay) {
+  advance_to(Phase::kDelay);
+  ++core_->counters().fault_delays_injected;
+  ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->delays;
+  core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], core_->now() + delay);
+}
+
+// What follows the delay, or its absence (traffic-semantics 3.2): the abort is drawn on its own,
+// whatever the delay was; routing begins only now.
+void Exchange::after_delay() {
+  const policy::Route& route = *match_.route;
+  last_activity_ = core_->now();
+  if (route.fault && route.fault->abort && draw(route.fault->abort->per_million)) {
+    ++core_->counters().fault_aborts_injected;
+    ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->fault_aborts;
+    status_ = route.fault->abort->http_status;
+    enter_finish(EndReason::kFaultAbort);
+    return;
+  }
+  if (route.cors && answer_preflight()) return;
+  if (route.action != policy::Route::Action::kForward) {
+    answer_route();
+    return;
+  }
+  if (cluster_ == nullptr) {
+    enter_finish(EndReason::kNoCluster);
+    return;
+  }
+  // The route's clock begins when the whole request is here, and not before the delay has passed.
+  if (request_complete_ && route.timeout > Duration::zero()) {
+    core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)],
+                        core_->now() + route.timeout);
+  }
+  enter_acquire();
+}
+
+bool Exchange::answer_preflight() {
+  const policy::Route& route = *match_.route;
+  const Field* origin = find_field(request_fields_, "origin");
+  if (request_.method != "OPTIONS" || origin == nullptr ||
+      find_field(request_fields_, "access-control-request-method") == nullptr) {
+    return false;
+  }
+  const bool allowed = policy::cors_allows(route, origin->value);
+  if (!allowed && route.cors->forward_unmatched_preflights) return false;
+  if (allowed) {
+    const policy::Cors& cors = *route.cors;
+    out_fields_.push_back({"access-control-allow-origin", origin->value});
+    if (!cors.allow_methods.empty()) {
+      out_fields_.push_back({"access-control-allow-methods", cors.allow_methods});
+    }
+    if (!cors.allow_headers.empty()) {
+      out_fields_.push_back({"access-control-allow-headers", cors.allow_headers});
+    }
+    if (cors.max_age) {
+      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*cors.max_age).count();
+      out_fields_.push_back({"access-control-max-age", arena_.copy(std::to_string(seconds))});
+    }
+    if (cors.allow_credentials.value_or(false)) {
+      out_fields_.push_back({"access-control-allow-credentials", "true"});
+    }
+  }
+  answer(200, {}, {});
+  enter_finish(EndReason::kPreflight);
+  return true;
+}
+
+// Redirects and direct responses.
+void Exchange::answer_route() {
+  const policy::Route& route = *match_.route;
+  apply_ops(route.response_headers, false);
+  if (route.action == policy::Route::Action::kRedirect && route.redirect) {
+    const std::string location = policy::redirect_location(match_, request_view());
+    out_fields_.push_back({"location", arena_.copy(location)});
+    add_cors_fields();
+    answer(route.redirect->status, {}, {});
+    enter_finish(EndReason::kRedirect);
+    return;
+  }
+  if (route.direct_response) {
+    add_cors_fields();
+    const policy::DirectResponse& direct = *route.direct_response;
+    answer(direct.status, direct.body,
+           direct.content_type.empty() ? std::string_view("text/plain") : direct.content_type);
+    enter_finish(EndReason::kDirectResponse);
+    return;
+  }
+  enter_finish(EndReason::kNoRoute);
+}
+
+}  // namespace np::proxy

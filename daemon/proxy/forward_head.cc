@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// What heads become on their way through (traffic-semantics 4.4). Codecs have taken out framing and
+// hop-by-hop fields already and write their own.
+#include <algorithm>
+#include <cstring>
+
+#include "proxy/core.h"
+#include "proxy/exchange.h"
+
+namespace np::proxy {
+namespace {
+
+constexpr std::string_view kLoopHeader = "x-nodeproxy-loop";
+constexpr size_t kLoopEntryBytes = 16;
+
+bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() &&
+         equals_ignoring_case(text.substr(0, prefix.size()), prefix);
+}
+
+// Fields that a client may not set: no hop before us is trusted (4.4, reliability 8).
+bool is_dropped(std::string_view name, bool gateway) {
+  if (name.empty()) return true;
+  switch (ascii_lower(name.front())) {
+    case 'f':
+      return equals_ignoring_case(name, "forwarded");
+    case 'x':
+      if (starts_with_ignoring_case(name, "x-forwarded-")) return true;
+      if (equals_ignoring_case(name, kLoopHeader)) return true;
+      return gateway && (starts_with_ignoring_case(name, "x-envoy-") ||
+                         starts_with_ignoring_case(name, "x-nodectl-"));
+    default:
+      return false;
+  }
+}
+
+// Framing belongs to the codecs: no rule may touch it.
+bool is_framing(std::string_view name) {
+  static constexpr std::string_view kNames[] = {
+      "connection", "content-length", "keep-alive",        "proxy-connection",
+      "te",         "trailer",        "transfer-encoding", "upgrade"};
+  return std::any_of(std::begin(kNames), std::end(kNames),
+                     [&](std::string_view known) { return equals_ignoring_case(name, known); });
+}
+
+bool is_host(std::string_view name) {
+  return equals_ignoring_case(name, "host") || equals_ignoring_case(name, ":authority");
+}
+
+void remove_field(std::vector<Field>& fields, std::string_view name) {
+  std::erase_if(fields, [&](const Field& field) { return equals_ignoring_case(field.name, name); });
+}
+
+void write_hex(uint64_t value, char* out, size_t digits) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  for (size_t i = digits; i-- > 0; value >>= 4U) out[i] = kDigits[value & 15U];
+}
+
+}  // namespace
+
+// ---- request ---------------------------------------------------------------------------------
+
+void Exchange::build_request_fields() {
+  const policy::Route& route = *match_.route;
+  out_fields_.clear();
+  out_target_.clear();
+  out_authority_.clear();
+  if (route.rewrite) policy::rewrite_request(match_, request_view(), out_target_, out_authority_);
+  if (out_target_.empty()) {
+    out_target_.append(path_);
+    if (has_query_) out_target_.append("?").append(query_);
+  }
+  // Canonical is for matching only: the origin sees the host as the client wrote it.
+  const bool new_host = route.rewrite && route.rewrite->authority;
+  if (!new_host || kind_ == Kind::kMirror) out_authority_.assign(request_.authority);
+  for (const Field& field : request_fields_) {
+    if (!is_dropped(field.name, gateway_)) out_fields_.push_back(field);
+  }
+  build_forwarding_fields();
+  if (choice_ != nullptr) apply_ops(choice_->request_headers, true);
+  apply_ops(route.request_headers, true);
+}
+
+void Exchange::build_forwarding_fields() {
+  if (forwarded_for_.empty()) {
+    forwarded_for_ = arena_.copy(peer_.to_string());
+    if (find_field(request_fields_, "x-request-id") == nullptr) request_id_ = make_request_id();
+    loop_header_ = make_loop_header();
+  }
+  out_fields_.push_back({"x-forwarded-for", forwarded_for_});
+  out_fields_.push_back({"x-forwarded-proto", "http"});
+  if (!request_id_.empty()) out_fields_.push_back({"x-request-id", request_id_});
+  out_fields_.push_back({kLoopHeader, loop_header_});
+}
+
+void Exchange::apply_ops(const policy::HeaderOps& ops, bool to_request) {
+  if (ops.empty()) return;
+  for (const std::string& name : ops.remove) {
+    if (!is_framing(name)) remove_field(out_fields_, name);
+  }
+  for (const auto& [name, value] : ops.set) {
+    if (is_framing(name)) continue;
+    if (to_request && is_host(name)) {
+      out_authority_.assign(value);
+      continue;
+    }
+    remove_field(out_fields_, name);
+    out_fields_.push_back({name, value});
+  }
+  for (const auto& [name, value] : ops.add) {
+    if (is_framing(name) || (to_request && is_host(name))) continue;
+    out_fields_.push_back({name, value});
+  }
+}
+
+// RFC 9562 4.4: 122 random bits.
+std::string_view Exchange::make_request_id() {
+  uint64_t high = core_->rng().next();
+  uint64_t low = core_->rng().next();
+  high = (high & ~uint64_t{0xf000}) | 0x4000U;
+  low = (low & ~(uint64_t{3} << 62U)) | (uint64_t{2} << 62U);
+  char* text = arena_.allocate(36);
+  write_hex(high >> 32U, text, 8);
+  write_hex(high >> 16U, text + 9, 4);
+  write_hex(high, text + 14, 4);
+  write_hex(low >> 48U, text + 19, 4);
+  write_hex(low, text + 24, 12);
+  for (const size_t dash : {8, 13, 18, 23}) text[dash] = '-';
+  return {text, 36};
+}
+
+// ---- loop guard ------------------------------------------------------------------------------
+
+// Who we are on this way in: daemon, role and service. A request that comes back to the same place
+// with this mark on it would come back for ever.
+uint64_t Exchange::loop_mark() const {
+  uint64_t mark = core_->loop_token() * 0x9e3779b97f4a7c15U;
+  mark ^= (uint64_t{service_id_} << 1U | (gateway_ ? 1U : 0U)) * 0xff51afd7ed558ccdU;
+  mark ^= mark >> 31U;
+  return mark * 0xc4ceb9fe1a85ec53U;
+}
+
+bool Exchange::is_loop() const {
+  const Field* seen = find_field(request_fields_, kLoopHeader);
+  if (seen == nullptr) return false;
+  char mine[kLoopEntryBytes];
+  write_hex(loop_mark(), mine, kLoopEntryBytes);
+  if (seen->value.find({mine, kLoopEntryBytes}) != std::string_view::npos) return true;
+  return seen->value.size() >= core_->limits().loop_entries_max * (kLoopEntryBytes + 1);
+}
+
+std::string_view Exchange::make_loop_header() {
+  const Field* seen = find_field(request_fields_, kLoopHeader);
+  const size_t before = seen == nullptr || seen->value.empty() ? 0 : seen->value.size() + 1;
+  char* text = arena_.allocate(before + kLoopEntryBytes);
+  if (before > 0) {
+    std::memcpy(text, seen->value.data(), before - 1);
+    text[before - 1] = ',';
+  }
+  write_hex(loop_mark(), text + before, kLoopEntryBytes);
+  return {text, before + kLoopEntryBytes};
+}
+
+// ---- answer ----------------------------------------------------------------------------------
+
+FieldSpan Exchange::answer_fields(const http::Head& head) {
+  const policy::Route& route = *match_.route;
+  const bool plain = route.response_headers.empty() && !route.cors && new_cookie_.empty() &&
+                     (choice_ == nullptr || choice_->response_headers.empty());
+  if (plain) return head.fields;
+  out_fields_.assign(head.fields.begin(), head.fields.end());
+  add_cors_fields();
+  if (!new_cookie_.empty()) out_fields_.push_back({"set-cookie", new_cookie_});
+  if (choice_ != nullptr) apply_ops(choice_->response_headers, false);
+  apply_ops(route.response_headers, false);
+  return out_fields_;
+}
+
+// For answers to a cross-origin request that the route allows; ours replace the endpoint's.
+void Exchange::add_cors_fields() {
+  const policy::Route& route = *match_.route;
+  if (!route.cors) return;
+  const Field* origin = find_field(request_fields_, "origin");
+  if (origin == nullptr || !policy::cors_allows(route, origin->value)) return;
+  remove_field(out_fields_, "access-control-allow-origin");
+  out_fields_.push_back({"access-control-allow-origin", origin->value});
+  if (route.cors->allow_credentials.value_or(false)) {
+    remove_field(out_fields_, "access-control-allow-credentials");
+    out_fields_.push_back({"access-control-allow-credentials", "true"});
+  }
+  if (!route.cors->expose_headers.empty()) {
+    remove_field(out_fields_, "access-control-expose-headers");
+    out_fields_.push_back({"access-control-expose-headers", route.cors->expose_headers});
+  }
+}
+
+// Cookie affinity: a client without the cookie is given one, if the policy says how long it lives.
+void Exchange::make_affinity_cookie() {
+  const policy::LoadBalancing& lb = cluster_->load_balancing;
+  if (kind_ != Kind::kRequest || has_hash_ || !lb.cookie_ttl ||
+      lb.hash_on != policy::LoadBalancing::HashOn::kCookie) {
+    return;
+  }
+  policy::RequestView view = request_view();
+  if (policy::request_hash(lb, view, caller_)) return;
+  char value[16];
+  write_hex(core_->rng().next(), value, sizeof(value));
+  std::string text = lb.hash_name + "=" + std::string(value, sizeof(value));
+  const Field cookie{"cookie", text};
+  view.fields = {&cookie, 1};
+  const auto hash = policy::request_hash(lb, view, caller_);
+  if (!hash) return;
+  has_hash_ = true;
+  hash_ = *hash;
+  const auto ttl = std::chrono::duration_cast<std::chrono::seconds>(*lb.cookie_ttl).count();
+  if (ttl > 0) text += "; Max-Age=" + std::to_string(ttl);
+  if (!lb.cookie_path.empty()) text += "; Path=" + lb.cookie_path;
+  new_cookie_ = arena_.copy(text + "; HttpOnly");
+}
+
+}  // namespace np::proxy

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// EngineLimits: every buffer, queue and timeout of the engine, with its unit and its default.
+// Sources: traffic-semantics 3.6 and 4.5, reliability 2.2 and 2.3. A plain value, copied by the
+// Engine when it is made.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/time.h"
+#include "http/h1_codec.h"
+
+namespace np::proxy {
+
+struct EngineLimits {
+  // ---- memory -------------------------------------------------------------------------------
+  // Bytes held for one direction of one connection before its source is paused; room at half.
+  size_t buffer_bytes = 32 * 1024;
+  // Request body kept so that a try can be repeated or mirrored; longer bodies are sent once.
+  size_t kept_body_bytes = 64 * 1024;
+  // Rest of an unwanted answer that is read so that its connection can be used again.
+  size_t discard_bytes = 64 * 1024;
+  // Rest of an unwanted request that is read so that the answer is not lost to a reset.
+  size_t linger_bytes = 256 * 1024;
+  // Bytes looked at to tell HTTP from anything else on a port of unknown protocol.
+  size_t sniff_bytes = 24;
+
+  // ---- time ---------------------------------------------------------------------------------
+  Duration header_timeout = std::chrono::seconds(10);        // first byte to whole head: 408
+  Duration body_stall_timeout = std::chrono::seconds(60);    // no request body byte: 408
+  Duration stream_idle_timeout = std::chrono::seconds(300);  // no byte either way
+  Duration connection_idle_timeout = std::chrono::hours(1);  // client connection, no request
+  Duration tcp_idle_timeout = std::chrono::hours(1);         // opaque connection, no byte
+  Duration linger_timeout = std::chrono::seconds(1);         // FIN sent, waiting for the peer's
+  Duration discard_timeout = std::chrono::seconds(1);        // see discard_bytes
+  Duration sniff_wait = std::chrono::milliseconds(50);       // silent client, unknown protocol
+  Duration mirror_timeout = std::chrono::seconds(15);        // whole life of a mirrored request
+
+  // ---- retries (reliability 29) -------------------------------------------------------------
+  uint32_t retry_budget_percent = 20;  // of requests in flight on this shard
+  uint32_t retry_budget_minimum = 3;   // always allowed
+  uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
+
+  // ---- loops --------------------------------------------------------------------------------
+  uint32_t loop_entries_max = 16;  // proxies of this kind that one request may pass
+
+  http::H1Limits h1;
+};
+
+}  // namespace np::proxy

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers that the proxy gives itself: status and body text for each EndReason, worded as Envoy
+// words them, since dashboards and people search for these texts.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "proxy/end_reason.h"
+
+namespace np::proxy {
+
+struct OwnAnswer {
+  uint16_t status = 500;
+  std::string_view body;
+};
+
+// For reasons with outcome kRefused. kFaultAbort and kBadRequest bring their own status.
+OwnAnswer own_answer(EndReason reason);
+
+// "Not Found" for 404; "Unknown" for numbers without a registered phrase.
+std::string_view reason_phrase(uint16_t status);
+
+}  // namespace np::proxy

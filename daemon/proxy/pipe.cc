@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/pipe.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+
+namespace np::proxy {
+
+// ---- BlockPool -------------------------------------------------------------------------------
+
+BlockPool::~BlockPool() {
+  for (Buffer* buffer : free_) {
+    ::operator delete(buffer);
+  }
+}
+
+BufferRef BlockPool::take() {
+  Buffer* buffer = nullptr;
+  if (free_.empty()) {
+    void* memory = ::operator new(sizeof(Buffer) + kBlockBytes);
+    buffer = new (memory) Buffer;
+    buffer->owner = this;
+    buffer->data = static_cast<char*>(memory) + sizeof(Buffer);
+    buffer->size_bytes = kBlockBytes;
+  } else {
+    buffer = free_.back();
+    free_.pop_back();
+  }
+  ++in_use_;
+  return BufferRef(buffer);
+}
+
+void BlockPool::recycle(Buffer* buffer) {
+  --in_use_;
+  if (free_.size() >= kFreeBlocksMax) {
+    ::operator delete(buffer);
+    return;
+  }
+  free_.push_back(buffer);
+}
+
+// ---- ByteQueue -------------------------------------------------------------------------------
+
+void ByteQueue::append(const Slice& slice, BlockPool& blocks) {
+  if (slice.bytes.empty()) return;
+  if (!slice.owner || slice.bytes.size() <= kCopyLimitBytes) {
+    append_copy(slice.bytes, blocks);
+    return;
+  }
+  tail_ = nullptr;
+  slices_.push_back(slice);
+  bytes_ += slice.bytes.size();
+  charged_ += slice.owner.get()->size_bytes;
+}
+
+void ByteQueue::append_copy(std::string_view bytes, BlockPool& blocks) {
+  while (!bytes.empty()) {
+    if (tail_ == nullptr || tail_used_ == tail_->size_bytes) {
+      BufferRef block = blocks.take();
+      tail_ = block.get();
+      tail_used_ = 0;
+      slices_.push_back({std::move(block), {tail_->data, 0}});
+      charged_ += tail_->size_bytes;
+    }
+    const size_t n = std::min<size_t>(bytes.size(), tail_->size_bytes - tail_used_);
+    std::memcpy(tail_->data + tail_used_, bytes.data(), n);
+    tail_used_ += static_cast<uint32_t>(n);
+    std::string_view& last = slices_.back().bytes;
+    last = {last.data(), last.size() + n};
+    bytes_ += n;
+    bytes.remove_prefix(n);
+  }
+}
+
+void ByteQueue::consume(size_t bytes) {
+  NP_DCHECK(bytes <= bytes_);
+  bytes_ -= bytes;
+  while (bytes > 0) {
+    Slice& slice = slices_[first_];
+    const size_t n = std::min(bytes, slice.bytes.size());
+    slice.bytes.remove_prefix(n);
+    bytes -= n;
+    if (!slice.bytes.empty()) break;
+    charged_ -= slice.owner.get()->size_bytes;
+    if (slice.owner.get() == tail_) tail_ = nullptr;
+    slice.owner = BufferRef();
+    ++first_;
+  }
+  if (bytes_ == 0) clear();
+}
+
+void ByteQueue::clear() {
+  slices_.clear();
+  first_ = 0;
+  bytes_ = 0;
+  charged_ = 0;
+  tail_ = nullptr;
+}
+
+// ---- Pipe ------------------------------------------------------------------------------------
+
+void Pipe::append(const Slice& slice, bool copy, BlockPool& blocks) {
+  if (slice.bytes.empty()) return;
+  total_ += slice.bytes.size();
+  if (complete_ && total_ > keep_limit_ && keep_limit_ > 0) drop_kept();
+  unsent_ += slice.bytes.size();
+  if (!copy && slice.owner && slice.bytes.size() > ByteQueue::kCopyLimitBytes) {
+    tail_ = nullptr;
+    slices_.push_back(slice);
+    return;
+  }
+  std::string_view bytes = slice.bytes;
+  while (!bytes.empty()) {
+    // A block is continued only while its slice has not been handed out: the slice would not grow.
+    if (tail_ == nullptr || tail_used_ == tail_->size_bytes || next_ == slices_.size()) {
+      BufferRef block = blocks.take();
+      tail_ = block.get();
+      tail_used_ = 0;
+      slices_.push_back({std::move(block), {tail_->data, 0}});
+    }
+    const size_t n = std::min<size_t>(bytes.size(), tail_->size_bytes - tail_used_);
+    std::memcpy(tail_->data + tail_used_, bytes.data(), n);
+    tail_used_ += static_cast<uint32_t>(n);
+    std::string_view& last = slices_.back().bytes;
+    last = {last.data(), last.size() + n};
+    bytes.remove_prefix(n);
+  }
+}
+
+Slice Pipe::take() {
+  Slice& slice = slices_[next_++];
+  unsent_ -= slice.bytes.size();
+  if (complete_ && keep_limit_ > 0) return slice;
+  complete_ = false;
+  Slice result = std::move(slice);
+  if (next_ == slices_.size()) {
+    slices_.clear();
+    next_ = 0;
+    tail_ = nullptr;
+  }
+  return result;
+}
+
+void Pipe::rewind() {
+  NP_CHECK(complete_);
+  next_ = 0;
+  unsent_ = total_;
+}
+
+void Pipe::drop_kept() {
+  keep_limit_ = 0;
+  if (next_ > 0) complete_ = false;
+  slices_.erase(slices_.begin(), slices_.begin() + static_cast<std::ptrdiff_t>(next_));
+  next_ = 0;
+  if (slices_.empty()) tail_ = nullptr;
+}
+
+void Pipe::clear() {
+  slices_.clear();
+  next_ = 0;
+  unsent_ = 0;
+  total_ = 0;
+  keep_limit_ = 0;
+  complete_ = true;
+  tail_ = nullptr;
+}
+
+}  // namespace np::proxy

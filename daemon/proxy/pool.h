@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pool: the connections of one shard to one endpoint for one cluster and source identity: idle ones
+// (last used first), those being opened, and the Exchanges that wait, in order. Pools holds them
+// all. Owned by the Core, which opens and closes the connections; one thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/address.h"
+#include "policy/snapshot.h"
+#include "proxy/connection.h"
+#include "proxy/exchange.h"
+#include "proxy/intrusive_list.h"
+
+namespace np::proxy {
+
+// Traffic-semantics 4.7: connections are never shared across source identities.
+struct PoolKey {
+  SocketAddress remote;
+  IpAddress source;  // unspecified: the node's own address
+  uint32_t cluster_id = 0;
+  bool opaque = false;  // connections of opaque TCP carry one Exchange each
+  bool operator==(const PoolKey&) const = default;
+};
+struct PoolKeyHash {
+  size_t operator()(const PoolKey& key) const;
+};
+
+class Pool {
+ public:
+  explicit Pool(const PoolKey& pool_key) : key(pool_key) {}
+
+  // Takes over what the cluster says today.
+  void configure(const policy::ConnectionPool& config);
+  ConnectTarget target() const;
+  bool is_empty() const;
+
+  const PoolKey key;
+  policy::ConnectionPool config;
+  IntrusiveList<Connection, &Connection::pool_link> idle;  // back: used last
+  IntrusiveList<Connection, &Connection::pool_link> connecting;
+  IntrusiveList<Exchange, &Exchange::pending_link> pending;  // front: waited longest
+  size_t connections = 0;                                    // all states
+  size_t leaving = 0;    // closed in this step, slots not freed yet
+  bool touched = false;  // waits in the Core's work list
+};
+
+class Pools {
+ public:
+  Pool& get(const PoolKey& key);
+  Pool* find(const PoolKey& key);
+  // Forgets a pool without connections and waiting Exchanges.
+  void drop_if_empty(Pool& pool);
+  size_t size() const { return pools_.size(); }
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (auto& [key, pool] : pools_) visit(*pool);
+  }
+
+ private:
+  std::unordered_map<PoolKey, std::unique_ptr<Pool>, PoolKeyHash> pools_;
+};
+
+}  // namespace np::proxy

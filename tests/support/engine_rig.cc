@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/engine_rig.h"
+
+#include <algorithm>
+
+namespace np::test {
+
+using proxy::Action;
+using proxy::TransportEvent;
+
+EngineRig::EngineRig(proxy::EngineLimits limits)
+    : counters_(std::make_unique<proxy::EngineCounters>()) {
+  *counters_ = {};
+  proxy::EngineConfig config;
+  config.seed = 7;
+  config.limits = &limits;
+  config.counters = counters_.get();
+  engine_ = std::make_unique<proxy::Engine>(config);
+}
+
+void EngineRig::use(const PolicyFixture& policy) {
+  engine_->set_snapshot(policy.snapshot, now_, actions_);
+  act();
+}
+
+EngineRig::Socket& EngineRig::connect_captured(const std::string& dialled,
+                                               const std::string& peer) {
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(dialled).value();
+  accepted.peer = SocketAddress::parse(peer).value();
+  accepted.record = &record;
+  auto socket = std::make_unique<Socket>();
+  socket->opened = true;
+  Socket& result = *socket;
+  sockets_.push_back(std::move(socket));
+  result.id = engine_->accept(accepted, now_, actions_);
+  by_id_[result.id.packed()] = &result;
+  act();
+  return result;
+}
+
+EngineRig::Socket& EngineRig::connect_gateway(const std::string& bind, const std::string& peer) {
+  proxy::Accepted accepted;
+  accepted.local = SocketAddress::parse(bind).value();
+  accepted.peer = SocketAddress::parse(peer).value();
+  auto socket = std::make_unique<Socket>();
+  socket->opened = true;
+  Socket& result = *socket;
+  sockets_.push_back(std::move(socket));
+  result.id = engine_->accept(accepted, now_, actions_);
+  by_id_[result.id.packed()] = &result;
+  act();
+  return result;
+}
+
+void EngineRig::send(Socket& socket, std::string_view bytes) {
+  // Bytes without an owner: valid during the step only, which the engine must respect.
+  auto copy = std::make_unique<std::string>(bytes);
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kReceived;
+  event.data.bytes = *copy;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  std::fill(copy->begin(), copy->end(), '#');
+  copy.reset();
+  act();
+}
+
+void EngineRig::finish(Socket& socket) {
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kPeerFinished;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
+void EngineRig::fail(Socket& socket, proxy::Failure failure) {
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kFailed;
+  event.failure = failure;
+  socket.iov = nullptr;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
+void EngineRig::open(Socket& socket) {
+  socket.opened = true;
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kOpened;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
+void EngineRig::release(Socket& socket) {
+  socket.hold = false;
+  if (socket.iov != nullptr) complete_send(socket);
+  act();
+}
+
+void EngineRig::drain() {
+  engine_->drain(now_, actions_);
+  act();
+}
+
+void EngineRig::advance(Duration by) {
+  const Instant end = now_ + by;
+  while (engine_->next_deadline() <= end) {
+    now_ = std::max(now_, engine_->next_deadline());
+    engine_->on_time(now_, actions_);
+    act();
+  }
+  now_ = end;
+  engine_->on_time(now_, actions_);
+  act();
+}
+
+std::vector<EngineRig::Socket*> EngineRig::upstreams() {
+  std::vector<Socket*> result;
+  for (auto& socket : sockets_) {
+    if (socket->upstream) result.push_back(socket.get());
+  }
+  return result;
+}
+
+std::string EngineRig::take(Socket& socket) {
+  return std::exchange(socket.output, {});
+}
+
+bool EngineRig::is_balanced() const {
+  const proxy::EngineCounters& c = *counters_;
+  return c.downstream_rq_started ==
+         c.downstream_rq_completed + c.downstream_rq_refused + c.downstream_rq_aborted;
+}
+
+void EngineRig::complete_send(Socket& socket) {
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kSent;
+  for (uint32_t i = 0; i < socket.iov_count; ++i) {
+    socket.output.append(static_cast<const char*>(socket.iov[i].iov_base), socket.iov[i].iov_len);
+    event.sent_bytes += socket.iov[i].iov_len;
+  }
+  socket.iov = nullptr;
+  engine_->on_transport(socket.id, event, now_, actions_);
+}
+
+void EngineRig::act() {
+  while (!actions_.empty()) {
+    proxy::ActionList batch;
+    batch.swap(actions_);
+    for (Action& action : batch) {
+      Socket*& slot = by_id_[action.connection.packed()];
+      if (slot == nullptr) {
+        sockets_.push_back(std::make_unique<Socket>());
+        slot = sockets_.back().get();
+        slot->id = action.connection;
+        slot->upstream = true;
+      }
+      Socket& socket = *slot;
+      switch (action.kind) {
+        case Action::Kind::kConnect:
+          socket.target = action.target;
+          break;
+        case Action::Kind::kReceive:
+          socket.receiving = true;
+          break;
+        case Action::Kind::kPauseReceive:
+          socket.receiving = false;
+          break;
+        case Action::Kind::kSend:
+          socket.iov = action.iov;
+          socket.iov_count = action.iov_count;
+          if (!socket.hold) complete_send(socket);
+          break;
+        case Action::Kind::kShutdownWrite:
+          socket.fin = true;
+          break;
+        case Action::Kind::kClose:
+          socket.closed = true;
+          socket.aborted = action.abortive;
+          socket.kept = action.keep_alive;
+          socket.iov = nullptr;
+          break;
+      }
+    }
+  }
+}
+
+}  // namespace np::test

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// EngineRig: one Engine with hands. A test plays clients and endpoints step by step: it tells what
+// arrived and reads what the engine sent. Sends finish at once unless held.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/counters.h"
+#include "proxy/engine.h"
+#include "proxy/limits.h"
+#include "tests/support/policy_fixture.h"
+
+namespace np::test {
+
+class EngineRig {
+ public:
+  struct Socket {
+    proxy::ConnectionId id;
+    proxy::ConnectTarget target;  // upstream only
+    bool upstream = false;
+    bool opened = false;
+    bool receiving = false;
+    bool fin = false;      // the engine sent FIN
+    bool closed = false;   // kClose given
+    bool aborted = false;  // and it was abortive
+    bool hold = false;     // sends do not finish until release()
+    std::string output;    // everything the engine sent
+    const iovec* iov = nullptr;
+    uint32_t iov_count = 0;
+    std::shared_ptr<void> kept;
+  };
+
+  explicit EngineRig(proxy::EngineLimits limits = {});
+
+  void use(const PolicyFixture& policy);
+  // Index of the new client connection.
+  Socket& connect_captured(const std::string& dialled, const std::string& peer = "10.0.0.9:40000");
+  Socket& connect_gateway(const std::string& bind, const std::string& peer = "192.0.2.7:5000");
+
+  void send(Socket& socket, std::string_view bytes);
+  void finish(Socket& socket);
+  void fail(Socket& socket, proxy::Failure failure = proxy::Failure::kReset);
+  void open(Socket& socket);     // upstream connect succeeded
+  void release(Socket& socket);  // held send finishes
+  void advance(Duration by);     // runs every deadline on the way, at its exact time
+  void drain();
+
+  // Upstream sockets in order of kConnect.
+  std::vector<Socket*> upstreams();
+  Socket& upstream(size_t index) { return *upstreams().at(index); }
+  // What was sent since the last call.
+  std::string take(Socket& socket);
+  proxy::EngineCounters& counters() { return *counters_; }
+  proxy::Engine& engine() { return *engine_; }
+  Instant now() const { return now_; }
+
+  // started = completed + refused + aborted.
+  bool is_balanced() const;
+  FlowRecord record{};  // of captured connections
+
+ private:
+  void act();
+  void complete_send(Socket& socket);
+
+  std::unique_ptr<proxy::EngineCounters> counters_;
+  std::unique_ptr<proxy::Engine> engine_;
+  proxy::ActionList actions_;
+  std::vector<std::unique_ptr<Socket>> sockets_;
+  std::map<uint64_t, Socket*> by_id_;
+  Instant now_{std::chrono::seconds(1000)};
+};
+
+}  // namespace np::test
