@@ -139,7 +139,8 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.sockets_max_as_descriptors = std::min(limits.sockets_max, usable / options_.workers);
   options.ring.submit_entries = limits.submit_entries;
   options.ring.completion_entries = limits.completion_entries;
-  options.ring.file_slots = options.sockets_max;
+  options.ring.file_slots = limits.fixed_files ? options.sockets_max : 0;
+  options.ring.prefer_defer_taskrun = limits.deferred_completions;
   options.buffers.buffer_bytes = limits.receive_buffer_bytes;
   options.buffers.initial = limits.receive_buffers_initial;
   options.buffers.max = limits.receive_buffers_max;

@@ -40,6 +40,9 @@ struct ShardLimits {
   uint32_t submit_entries = 1024;
   uint32_t completion_entries = 8192;
   uint32_t pod_port_tries = 16;  // R26
+  // Off: what kernels below 6.1 and 6.7 get anyway, should a newer one misbehave.
+  bool deferred_completions = true;
+  bool fixed_files = true;
   // An orderly close waits this long for the peer to take what was sent before it.
   Duration close_flush_max = std::chrono::seconds(30);
 };

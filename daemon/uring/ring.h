@@ -29,7 +29,7 @@ struct RingOptions {
   uint32_t submit_entries = 1024;
   uint32_t completion_entries = 8192;
   uint32_t file_slots = 0;           // 0: no fixed files
-  bool prefer_defer_taskrun = true;  // false: the fallback of kernels below 6.1
+  bool prefer_defer_taskrun = true;  // false: as on kernels below 6.1
 };
 
 // A socket as operations name it: a slot of the fixed table, or a descriptor.

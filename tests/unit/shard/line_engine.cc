@@ -40,6 +40,7 @@ struct Line {
   std::shared_ptr<Output> output = std::make_shared<Output>();
   bool hold = false;
   bool fin_wanted = false;
+  bool read_done = false;
   uint32_t peer = UINT32_MAX;  // slot of the other side, once dialled
   FlowRecord* record = nullptr;
 };
@@ -218,11 +219,13 @@ void Engine::on_transport(ConnectionId connection, const TransportEvent& event, 
       impl_->sent(line, event.sent_bytes, actions);
       break;
     case TransportEvent::Kind::kPeerFinished:
-      if (peer != nullptr && peer->open) {
+      line.read_done = true;
+      if (peer != nullptr && peer->open && !peer->read_done) {
         peer->fin_wanted = true;
         impl_->flush(*peer, actions);
       } else {
         impl_->close(line, false, actions);
+        if (peer != nullptr) impl_->close(*peer, false, actions);
       }
       break;
     case TransportEvent::Kind::kFailed:

@@ -217,6 +217,37 @@ TEST(ShardDriver, TinyQueues) {
   }
 }
 
+// What older kernels get: no fixed files, no deferred completions.
+TEST(ShardDriver, OlderKernels) {
+  for (const bool fixed_files : {true, false}) {
+    for (const bool deferred : {true, false}) {
+      ShardPoolOptions options;
+      options.limits.fixed_files = fixed_files;
+      options.limits.deferred_completions = deferred;
+      Pool pool(2, std::move(options));
+      const size_t before = open_descriptors();
+      for (int i = 0; i < 5; ++i) {
+        Client client(pool.port);
+        EXPECT_EQ(client.ask("echo x"), "x\n");
+        EXPECT_EQ(client.ask("pause\necho y"), "y\n");
+        EXPECT_EQ(client.ask("dial 127.0.0.1:" + std::to_string(pool.port)), "opened\n");
+        EXPECT_EQ(client.ask("close"), "bye\n");
+        EXPECT_EQ(client.receive(), "");
+        Client aborted(pool.port);
+        aborted.send("abort\n");
+        EXPECT_EQ(aborted.receive(), "error: " + std::to_string(ECONNRESET));
+        Client big(pool.port, 4096);
+        big.send("bigclose 300000\n");
+        EXPECT_EQ(big.drain(), 300'000);
+      }
+      EXPECT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
+      EXPECT_TRUE(pool.eventually([&] { return open_descriptors() <= before; }));
+      EXPECT_EQ(pool.pool->probe_report()[2].find("fixed files used") != std::string::npos,
+                fixed_files);
+    }
+  }
+}
+
 TEST(ShardDriver, AcceptsAreBalanced) {
   Pool pool(2);
   std::map<std::string, int> served;
