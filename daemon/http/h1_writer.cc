@@ -22,6 +22,7 @@ class Sink {
   Sink& operator=(const Sink&) = delete;
 
   void put(std::string_view text) {
+    if (text.empty()) return;  // its pointer may be null, which memcpy does not take
     if (text.size() > room_.size - used_) [[unlikely]] {
       spill(text);
       return;
