@@ -167,7 +167,7 @@ void ControlServer::on_poll(std::span<const pollfd> polled, Instant now) {
         send(client, now);
       }
     } else if (now >= client.deadline) {
-      log_warn("control: a client of uid " + std::to_string(client.peer.uid) + " was too slow");
+      log_debug("control: a client of uid " + std::to_string(client.peer.uid) + " was too slow");
       client.state = Client::State::kDone;
     }
   }
@@ -223,9 +223,10 @@ void ControlServer::receive(Client& client, Instant now) {
       const bool too_long = length > limits_.request_bytes_max;
       const bool has_extra = client.in.size() > kLengthBytes + length;
       if (too_long || has_extra || buffered_bytes() > limits_.buffered_bytes_max) {
-        log_warn("control: dropped a client of uid " + std::to_string(client.peer.uid) +
-                 (too_long ? ": its request is too long"
-                           : (has_extra ? ": bytes after its request" : ": too much is buffered")));
+        log_debug("control: dropped a client of uid " + std::to_string(client.peer.uid) +
+                  (too_long
+                       ? ": its request is too long"
+                       : (has_extra ? ": bytes after its request" : ": too much is buffered")));
         client.state = Client::State::kDone;
         return;
       }

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What people read: aligned tables, ages, times, and JSON shown as YAML. Pure functions but for
+// print() and print_warnings().
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace np::nodectl {
+
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header) : rows_{std::move(header)} {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  // Columns are three blanks apart; the last is not padded; an empty cell shows as "<none>".
+  std::string to_string() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// kubectl's short form: "45s", "3m12s", "5h", "12d".
+std::string age_text(uint64_t created_unix_ns, uint64_t now_unix_ns);
+// "2026-01-31T12:00:00Z"; "<none>" for 0.
+std::string time_text(uint64_t unix_ns);
+
+std::string to_yaml(const nlohmann::json& value);
+
+void print(const std::string& text);
+// "Warning: ..." on stderr, one line each.
+void print_warnings(const nlohmann::json& warnings);
+
+}  // namespace np::nodectl
