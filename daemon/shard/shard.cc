@@ -21,6 +21,7 @@ constexpr Duration kWarningInterval = std::chrono::seconds(10);
 proxy::EngineConfig engine_config(const ShardOptions& options) {
   proxy::EngineConfig config;
   config.seed = options.seed;
+  config.loop_token = options.loop_token;
   config.limits = options.engine_limits;
   config.counters = options.engine_counters;
   return config;

@@ -30,6 +30,7 @@ namespace np::shard {
 struct ShardOptions {
   uint32_t index = 0;
   uint64_t seed = 0;
+  uint64_t loop_token = 0;  // the same for all shards
   uint32_t sockets_max = 0;
   uint32_t sockets_max_as_descriptors = 0;  // where fixed files cannot be used
   uring::RingOptions ring;

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -133,6 +134,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   ShardOptions options;
   options.index = index;
   options.seed = options_.seed + index;
+  options.loop_token = options_.seed;
   options.sockets_max = std::min(limits.sockets_max, descriptors);
   const uint32_t usable =
       descriptors > 2 * kReservedDescriptors ? descriptors - kReservedDescriptors : descriptors / 2;
@@ -156,6 +158,10 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
 }
 
 Result<void> ShardPool::Impl::open() {
+  // Two daemons must not draw alike, and the seed also names this daemon to the loop guard.
+  if (options_.seed == 0 && ::getrandom(&options_.seed, sizeof options_.seed, 0) < 0) {
+    options_.seed = wall_clock_ns();
+  }
   if (options_.proxy_netns_fd >= 0) {
     PodSocketOptions pod_options;
     pod_options.netns_fd = options_.proxy_netns_fd;

@@ -65,8 +65,8 @@ struct ShardPoolOptions {
   int proxy_netns_fd = -1;
   uint16_t pod_port_lo = 0, pod_port_hi = 0;           // np_config's band, both ends included
   const proxy::EngineLimits* engine_limits = nullptr;  // null: defaults; outlives the pool
-  uint64_t seed = 0;
-  bool pin_threads = false;  // shard i on the i-th allowed CPU
+  uint64_t seed = 0;                                   // of the engines' draws; 0: from the kernel
+  bool pin_threads = false;                            // shard i on the i-th allowed CPU
   ShardLimits limits;
 };
 

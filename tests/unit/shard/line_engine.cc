@@ -2,7 +2,7 @@
 // An Engine that obeys its client, one command per line, so that tests of the driver can make it do
 // each Action at will. It stands in for np_proxy at link time.
 //
-//   echo TEXT    answers TEXT           shard         answers the shard's number
+//   echo TEXT    answers TEXT           shard         answers the shard's seed
 //   close        "bye", orderly close in the same step
 //   abort        closes with RST        shut          "fin", then FIN
 //   big N        sends N bytes          bigclose N    sends N bytes and closes in the same step

@@ -256,8 +256,8 @@ TEST(ShardDriver, AcceptsAreBalanced) {
     clients.push_back(std::make_unique<Client>(pool.port));
     ++served[clients.back()->ask("shard")];
   }
-  EXPECT_EQ(served["0\n"], 20);
-  EXPECT_EQ(served["1\n"], 20);
+  ASSERT_EQ(served.size(), 2U);
+  for (const auto& [shard, connections] : served) EXPECT_EQ(connections, 20) << shard;
 }
 
 TEST(ShardDriver, StopsAcceptingAtTheLimitAndBeginsAgain) {
