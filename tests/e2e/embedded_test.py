@@ -50,7 +50,7 @@ class Routing(EmbeddedCase):
             + rule("match: [{headers: {x-team: {exact: blue}}}]", TO_2)
             + rule("match: [{queryParams: {debug: {exact: '1'}}}]", TO_2)
             + rule("match: [{method: {exact: PUT}}]", TO_2)
-            + rule("match: [{uri: {prefix: /both}, headers: {x-a: {prefix: yes}}}]", TO_2)
+            + rule("match: [{uri: {prefix: /both}, headers: {x-a: {prefix: 'yes'}}}]", TO_2)
             + rule("match: [{uri: {prefix: /plain}}]", TO_1)
         )
         for target, expected in (

@@ -119,6 +119,7 @@ LINES = [
     Refusal("control character in the target", _head(line=b"GET /x\x01y HTTP/1.1")),
     Refusal("NUL in the target", _head(line=b"GET /x\x00y HTTP/1.1")),
     Refusal("target byte above 0x7f", _head(line=b"GET /x\xffy HTTP/1.1")),
+    Refusal("fragment in the target", _head(line=b"GET /x#y HTTP/1.1")),
     Refusal("encoded NUL in the target", _head(line=b"GET /x%00y HTTP/1.1"), may_stay_open=True),
     Refusal("authority form for GET", _head(line=b"GET web.test:80 HTTP/1.1")),
     Refusal("asterisk form for GET", _head(line=b"GET * HTTP/1.1")),
