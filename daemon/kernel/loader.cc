@@ -18,16 +18,11 @@
 
 #include "base/fd.h"
 #include "kernel/hook.h"
+#include "kernel/kernel_maps.h"
 
 namespace np::kernel {
 
 namespace {
-
-constexpr const char* kMapNames[] = {"np_config",    "np_live",  "np_pods",     "np_podst",
-                                     "np_svc",       "np_svcst", "np_cidr",     "np_flows",
-                                     "np_listeners", "np_conn",  "np_counters", "np_limit",
-                                     "np_eject",     "np_stats", "np_events"};
-static_assert(std::size(kMapNames) == static_cast<size_t>(Map::kCount));
 
 constexpr const char* kProgramNames[] = {"np_pod_in", "np_ret_in", "np_pick", "np_sweep"};
 constexpr const char* kDirectories[] = {"/maps", "/progs", "/links"};
@@ -89,10 +84,6 @@ uint64_t pinned_netns_inode(const std::string& pin) {
 
 }  // namespace
 
-const char* map_name(Map map) {
-  return kMapNames[static_cast<size_t>(map)];
-}
-
 Result<std::unique_ptr<Loader>> Loader::load(const InstanceNames& names) {
   std::unique_ptr<Loader> loader(new Loader(names));
   ::libbpf_set_print(keep_log);
@@ -146,10 +137,11 @@ Result<void> Loader::open_and_load() {
   g_libbpf_log.clear();
   skeleton_ = np_capture__open();
   if (skeleton_ == nullptr) return load_error(errno, "open the built-in eBPF object");
-  for (size_t i = 0; i < std::size(kMapNames); ++i) {
-    bpf_map* map = ::bpf_object__find_map_by_name(skeleton_->obj, kMapNames[i]);
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
+    const char* name = map_name(static_cast<Map>(i));
+    bpf_map* map = ::bpf_object__find_map_by_name(skeleton_->obj, name);
     NP_CHECK(map != nullptr);
-    const std::string path = names_.pin_root + "/maps/" + kMapNames[i];
+    const std::string path = names_.pin_root + "/maps/" + name;
     if (::bpf_map__set_pin_path(map, path.c_str()) != 0) return load_error(errno, "name a pin");
   }
   const int loaded = np_capture__load(skeleton_);
@@ -251,22 +243,6 @@ Result<void> Loader::remove_pins(const InstanceNames& names) {
     return system_error(errno, "remove " + instance_directory);
   }
   return ok();
-}
-
-Result<np_stats> sum_stats(int map_fd) {
-  const int cpus = ::libbpf_num_possible_cpus();
-  if (cpus <= 0) return system_error(-cpus, "count the CPUs");
-  constexpr size_t kWords = sizeof(np_stats) / sizeof(uint64_t);
-  std::vector<uint64_t> values(kWords * static_cast<size_t>(cpus));
-  const uint32_t zero = 0;
-  if (::bpf_map_lookup_elem(map_fd, &zero, values.data()) != 0) {
-    return system_error(errno, "read np_stats");
-  }
-  uint64_t sums[kWords] = {};
-  for (size_t i = 0; i < values.size(); ++i) sums[i % kWords] += values[i];
-  np_stats stats;
-  std::memcpy(&stats, sums, sizeof(stats));
-  return stats;
 }
 
 }  // namespace np::kernel

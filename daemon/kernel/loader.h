@@ -14,32 +14,13 @@
 #include "base/time.h"
 #include "bpf/abi/np_abi.h"
 #include "kernel/instance.h"
+#include "kernel/kernel_maps.h"
 
 struct np_capture;
 
 namespace np::kernel {
 
 enum class Program : uint8_t { kPodIn, kRetIn, kPick, kSweep };
-enum class Map : uint8_t {
-  kConfig,
-  kLive,
-  kPods,
-  kPodStats,
-  kServices,
-  kServiceStats,
-  kCidr,
-  kFlows,
-  kListeners,
-  kConn,
-  kCounters,
-  kLimit,
-  kEject,
-  kStats,
-  kEvents,
-  kCount
-};
-const char* map_name(Map map);
-
 struct SweepTimes {
   Duration closed = std::chrono::seconds(60);  // design.md 6
   Duration syn = std::chrono::seconds(10);
@@ -85,8 +66,5 @@ class Loader {
   InstanceNames names_;
   np_capture* skeleton_ = nullptr;
 };
-
-// Sums the per-CPU values of np_stats; for the worker too.
-Result<np_stats> sum_stats(int map_fd);
 
 }  // namespace np::kernel

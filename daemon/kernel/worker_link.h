@@ -104,6 +104,9 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   // ---- requests to the supervisor ----
   // The worker accepts from now on; before this, a death counts as a failed start (back-off).
   Result<void> ready();
+  // `nodectl drain`: as if the supervisor got SIGTERM. It empties the listener slots, then sends
+  // this process SIGTERM.
+  Result<void> drain();
   Result<control::PodState> attach(const control::PodAttachment& pod) override;
   Result<void> detach(uint32_t pod_id) override;
   std::vector<control::PodState> list() override;

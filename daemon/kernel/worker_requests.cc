@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/worker_requests.h"
+
+#include <algorithm>
+
+namespace np::kernel {
+
+namespace {
+
+constexpr int kPrintableFirst = 0x21;
+constexpr int kPrintableLast = 0x7e;
+
+Error broken(const std::string& what) {
+  return Error{ErrorCode::kInvalid, "serve the worker", what, ""};
+}
+
+// Text that ends in logs and in maps: printable, zero-terminated, without blanks.
+template <size_t N>
+bool is_clean_text(const char (&field)[N]) {
+  const size_t size = ::strnlen(field, N);
+  return size < N && std::all_of(field, field + size, [](char c) {
+           const int code = static_cast<unsigned char>(c);
+           return code >= kPrintableFirst && code <= kPrintableLast;
+         });
+}
+
+template <size_t N>
+bool is_interface_name(const char (&field)[N]) {
+  return is_clean_text(field) && std::strchr(field, '/') == nullptr && std::string(field) != "." &&
+         std::string(field) != "..";
+}
+
+}  // namespace
+
+Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, bool lost_predecessor,
+                                       const std::vector<ProbeRow>& probe) {
+  link::Hello hello;
+  hello.flags = (state_.capture != nullptr ? link::kHasCapture : 0U) |
+                (lost_predecessor ? link::kLostPredecessor : 0U);
+  hello.counter_blocks = state_.counter_blocks;
+  hello.flow_records = state_.flow_records;
+  hello.epoch = epoch;
+  NP_TRY(channel.send(link::Kind::kHello, 0, hello));
+  NP_TRY(hand_maps(channel));
+  for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kGatewayListener;
+    hand.address = link::to_wire(socket.bind);
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, socket.fd.get()));
+  }
+  for (const ProbeRow& row : probe) {
+    link::HandText line;
+    link::put_text(line.text, to_text(row));
+    NP_TRY(channel.send(link::Kind::kHandText, 0, line));
+  }
+  return channel.send_empty(link::Kind::kHandDone, 0);
+}
+
+Result<void> WorkerRequests::hand_maps(LinkChannel& channel) {
+  link::HandFd hand;
+  hand.role = link::FdRole::kMap;
+  if (state_.capture == nullptr) {
+    hand.index = static_cast<uint32_t>(Map::kCounters);
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.counters_fd));
+    hand.index = static_cast<uint32_t>(Map::kConn);
+    return channel.send(link::Kind::kHandFd, 0, hand, state_.flow_records_fd);
+  }
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
+    if (static_cast<Map>(i) == Map::kListeners) continue;  // the supervisor's alone
+    hand.index = i;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand,
+                        state_.capture->loader().map_fd(static_cast<Map>(i))));
+  }
+  hand.role = link::FdRole::kProxyNetns;
+  hand.index = 0;
+  NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.capture->proxy().fd()));
+  hand.role = link::FdRole::kCaptureListener;
+  for (const OwnListener& listener : state_.capture->listeners()) {
+    hand.index = listener.slot;
+    hand.is_v6 = listener.is_v6 ? 1 : 0;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, listener.fd.get()));
+  }
+  return ok();
+}
+
+Result<void> WorkerRequests::answer(LinkChannel& channel, uint32_t id, const Result<void>& result) {
+  link::Answer body;
+  if (!result) {
+    body.is_error = 1;
+    body.code = static_cast<uint32_t>(result.error().code);
+    link::put_text(body.what, result.error().what);
+    link::put_text(body.detail, result.error().detail);
+    link::put_text(body.hint, result.error().hint);
+  }
+  return channel.send(link::Kind::kAnswer, id, body);
+}
+
+Result<void> WorkerRequests::serve(LinkChannel& channel, const LinkMessage& message) {
+  if (message.fd.is_open()) return broken("an fd came, none is ever asked for");
+  switch (message.kind) {
+    case link::Kind::kReady:
+      on_ready_();
+      return answer(channel, message.id, ok());
+    case link::Kind::kAttachPod:
+      return attach_pod(channel, message);
+    case link::Kind::kDetachPod:
+      return detach_pod(channel, message);
+    case link::Kind::kListPods:
+      return list_pods(channel, message);
+    case link::Kind::kSetListeners:
+      return set_listeners(channel, message);
+    case link::Kind::kSetBand:
+      return set_band(channel, message);
+    case link::Kind::kDetachAll: {
+      const Result<void> possible = require_capture();
+      return answer(channel, message.id, possible ? state_.capture->detach_all() : possible);
+    }
+    case link::Kind::kDrain:
+      NP_TRY(answer(channel, message.id, ok()));
+      on_drain_();
+      return ok();
+    default:
+      return broken("message kind " + std::to_string(static_cast<uint32_t>(message.kind)));
+  }
+}
+
+Result<void> WorkerRequests::require_capture() const {
+  if (state_.capture == nullptr) {
+    return Error{ErrorCode::kUnsupported, "capture pods", "the daemon runs with --no-capture", ""};
+  }
+  if (state_.capture->is_detached()) {
+    return Error{ErrorCode::kUnsupported, "capture pods", "`nodectl detach --all` ended capture",
+                 "restart nodeproxyd to begin again"};
+  }
+  return ok();
+}
+
+Result<void> WorkerRequests::send_state(LinkChannel& channel, uint32_t id,
+                                        const PodRecord& record) {
+  link::PodState state;
+  state.pod_id = record.request.pod_id;
+  state.ifindex = record.ifindex;
+  state.since_ns = record.is_attached ? record.since_ns : 0;
+  link::put_text(state.ifname, record.request.ifname);
+  if (record.is_attached) link::put_text(state.hook, hook_name(state_.capture->pods().hook()));
+  link::put_text(state.problem, record.problem);
+  return channel.send(link::Kind::kPodState, id, state);
+}
+
+Result<void> WorkerRequests::attach_pod(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::AttachPod>();
+  if (!body || body->address_count > link::kPodAddressesMax || !is_interface_name(body->ifname) ||
+      !is_clean_text(body->name)) {
+    return broken("a malformed attach request");
+  }
+  const Result<void> possible = require_capture();
+  if (!possible) return answer(channel, message.id, possible);
+  PodRequest request;
+  request.pod_id = body->pod_id;
+  request.name = link::get_text(body->name);
+  request.ifname = link::get_text(body->ifname);
+  for (uint32_t i = 0; i < body->address_count; ++i) {
+    IpAddress ip;
+    std::memcpy(ip.bytes.data(), body->ips[i], sizeof(body->ips[i]));
+    request.ips.push_back(ip);
+  }
+  const Result<PodRecord> record = state_.capture->pods().attach(request);
+  if (!record) return answer(channel, message.id, record.error());
+  NP_TRY(send_state(channel, message.id, *record));
+  return answer(channel, message.id, ok());
+}
+
+Result<void> WorkerRequests::detach_pod(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::DetachPod>();
+  if (!body) return broken("a malformed detach request");
+  const Result<void> possible = require_capture();
+  return answer(channel, message.id,
+                possible ? state_.capture->pods().detach(body->pod_id) : possible);
+}
+
+Result<void> WorkerRequests::list_pods(LinkChannel& channel, const LinkMessage& message) {
+  if (state_.capture != nullptr && !state_.capture->is_detached()) {
+    for (const PodRecord& record : state_.capture->pods().list()) {
+      NP_TRY(send_state(channel, message.id, record));
+    }
+  }
+  return answer(channel, message.id, ok());
+}
+
+Result<void> WorkerRequests::set_listeners(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::SetListeners>();
+  if (!body || body->count > link::kGatewayListenersMax) return broken("malformed listeners");
+  std::vector<SocketAddress> binds;
+  for (uint32_t i = 0; i < body->count; ++i) {
+    binds.push_back(link::from_wire(body->addresses[i]));
+    if (binds.back().port == 0) return broken("a listener without a port");
+  }
+  const Result<void> result = state_.gateways->set(binds);
+  for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kGatewayListener;
+    hand.address = link::to_wire(socket.bind);
+    NP_TRY(channel.send(link::Kind::kHandFd, message.id, hand, socket.fd.get()));
+  }
+  return answer(channel, message.id, result);
+}
+
+Result<void> WorkerRequests::set_band(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::SetBand>();
+  if (!body || body->low > body->high) return broken("a malformed port band");
+  const Result<void> possible = require_capture();
+  return answer(channel, message.id,
+                possible ? state_.capture->set_band(body->low, body->high) : possible);
+}
+
+}  // namespace np::kernel
