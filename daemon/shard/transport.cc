@@ -280,7 +280,7 @@ void Transport::start_shutdown(uint32_t slot) {
 
 void Transport::start_close(uint32_t slot, proxy::Action& action) {
   Socket& socket = sockets_.at(slot);
-  socket.abort = action.abortive;
+  socket.abort = action.abortive || socket.failed;
   socket.keep_alive = std::move(action.keep_alive);
   detach(slot);
   if (!socket.send_busy || socket.abort) return close_now(slot);

@@ -116,7 +116,8 @@ class Transport {
     bool opened = false;  // connected
     bool receive_wanted = false;
     bool read_ended = false;  // FIN or failure seen
-    bool failed = false;      // kFailed was reported
+    bool failed = false;      // kFailed was reported, or waits for the send to end
+    int failure_errno = 0;    // not 0: it waits
     bool send_busy = false;
     bool shutdown_wanted = false;
     bool resets_on_close = false;  // SO_LINGER{1,0} is set
@@ -163,6 +164,7 @@ class Transport {
   void install(uint32_t slot, int fd);
   void deliver(uint32_t slot, const proxy::TransportEvent& event);
   void fail(uint32_t slot, int errno_value);
+  void report_failure(uint32_t slot, int errno_value);
   void fail_later(proxy::ConnectionId connection, int errno_value);
   void detach(uint32_t slot);
   void close_now(uint32_t slot);

@@ -149,7 +149,8 @@ void Transport::on_send(uint32_t slot, int32_t result) {
   }
   if (socket.stage == Stage::kFlushing) return on_flush_progress(slot, result);
   socket.send_busy = false;
-  if (socket.stage != Stage::kAttached || socket.failed) return;
+  if (socket.stage != Stage::kAttached) return;
+  if (socket.failed) return report_failure(slot, socket.failure_errno);
   if (result < 0) return fail(slot, -result);
   const bool complete = static_cast<size_t>(result) == socket.send_total;
   if (socket.shutdown_wanted && complete) start_shutdown(slot);
@@ -232,6 +233,15 @@ void Transport::fail(uint32_t slot, int errno_value) {
   if (socket.failed) return;
   socket.failed = true;
   socket.read_ended = true;
+  if (!socket.send_busy) return report_failure(slot, errno_value);
+  // The engine may reuse the bytes of its send as soon as it hears of the failure: first the send
+  // has to end.
+  socket.failure_errno = errno_value;
+  env_.ring.cancel(tag(slot, Op::kSend), tag(slot, Op::kCancel));
+  ++socket.in_flight;
+}
+
+void Transport::report_failure(uint32_t slot, int errno_value) {
   proxy::TransportEvent event;
   event.kind = proxy::TransportEvent::Kind::kFailed;
   event.failure = failure_of(errno_value);
