@@ -57,6 +57,11 @@ void WorkerLink::beat(uint64_t monotonic_ns) {
   if (page != nullptr) __atomic_store_n(&page->heartbeat_ns, monotonic_ns, __ATOMIC_RELAXED);
 }
 
+uint64_t* WorkerLink::heartbeat_word() {
+  auto* page = impl_->live.as<np_live>();
+  return page != nullptr ? reinterpret_cast<uint64_t*>(&page->heartbeat_ns) : nullptr;
+}
+
 void WorkerLink::set_live_flag(LiveFlag flag, bool on) {
   auto* page = impl_->live.as<np_live>();
   if (page == nullptr) return;

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "admin/admin_server.h"
+#include "base/log.h"
+#include "base/result.h"
+#include "base/time.h"
+#include "control/control_thread.h"
+#include "kernel/sandbox.h"
+#include "kernel/worker_link.h"
+#include "worker_seams.h"
+
+namespace np {
+namespace {
+
+// Readable when the process is asked to stop (SIGTERM, SIGINT) or its supervisor is gone. Signals
+// must be blocked before the first thread starts, so that all threads inherit the mask.
+class StopSignal {
+ public:
+  static Result<std::unique_ptr<StopSignal>> create() {
+    std::unique_ptr<StopSignal> stop(new StopSignal());
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0) {
+      return system_error(errno, "block SIGTERM");
+    }
+    ::signal(SIGPIPE, SIG_IGN);
+    stop->signal_fd_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    stop->epoll_fd_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!stop->signal_fd_.is_open() || !stop->epoll_fd_.is_open()) {
+      return system_error(errno, "make the stop signal");
+    }
+    stop->watch(stop->signal_fd_.get());
+    return stop;
+  }
+  void watch(int fd) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event);
+  }
+  int fd() const { return epoll_fd_.get(); }
+
+ private:
+  Fd signal_fd_;
+  Fd epoll_fd_;
+};
+
+Result<void> enter_sandbox(const Options& options) {
+  kernel::SandboxOptions sandbox;
+  sandbox.state_dir = options.state_dir;
+  sandbox.run_dir = options.run_dir;
+  NP_TRY_ASSIGN(const kernel::SandboxReport report, kernel::enter_sandbox(sandbox));
+  for (const std::string& note : report.notes) log_info(note);
+  return ok();
+}
+
+control::ControlOptions control_options(const Options& options) {
+  control::ControlOptions control;
+  control.run_dir = options.run_dir;
+  control.state_dir = options.state_dir;
+  control.info.version = kVersion;
+  control.info.instance = options.instance;
+  control.info.shards = options.workers;
+  control.info.started = monotonic_now();
+  return control;
+}
+
+// What was privileged is done when the sandbox is entered: rings, the thread in the proxy
+// namespace, the admin port. Only then is the first byte of anybody read.
+Result<void> serve(const Options& options) {
+  NP_TRY_ASSIGN(auto stop, StopSignal::create());
+  NP_TRY_ASSIGN(auto link, kernel::WorkerLink::from_fd(Fd(options.worker_link)));
+  stop->watch(link->fd());
+  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link));
+  DataPathHealth health(*pool);
+  NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
+  NP_TRY(enter_sandbox(options));
+
+  CounterBoard counters(*pool, *link, options.workers);
+  SupervisorLifecycle lifecycle;
+  GatewayListeners listeners(*link, *pool);
+  control::Seams seams;
+  BandedSink sink(*link, *pool);
+  seams.sink = &sink;
+  seams.listeners = &listeners;
+  seams.counters = &counters;
+  seams.lifecycle = &lifecycle;
+  if (link->has_capture()) {
+    seams.capture = &link->capture_table();
+    seams.attacher = link.get();
+  }
+  NP_TRY(pool->start());
+  control::ControlThread control(control_options(options), seams);
+  NP_TRY(control.start());
+  NP_TRY(link->ready());
+  health.set_started();
+  log_info("worker ready: " + std::to_string(options.workers) + " shards, epoch " +
+           std::to_string(link->epoch()));
+
+  NP_TRY(control.run(stop->fd()));
+  log_info("draining");
+  // New connections follow their fail mode from here on; open ones may end.
+  link->set_live_flag(kernel::LiveFlag::kDrain, true);
+  const size_t left = pool->drain(options.drain_time);
+  if (left > 0)
+    log_warn(std::to_string(left) + " connections were still open after the drain time");
+  pool->stop();
+  return ok();
+}
+
+}  // namespace
+
+int run_worker(const Options& options) {
+  const auto served = serve(options);
+  if (served) return 0;
+  log_error("worker: " + served.error().to_string());
+  return 1;
+}
+
+}  // namespace np

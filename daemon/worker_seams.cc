@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker_seams.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/log.h"
+#include "proxy/counters.h"
+
+namespace np {
+namespace {
+
+// One 8 KiB block per shard outlives the worker: the engine's counters, then the driver's.
+constexpr size_t kShardCountersOffset = 6144;
+static_assert(sizeof(proxy::EngineCounters) <= kShardCountersOffset);
+static_assert(kShardCountersOffset + sizeof(shard::ShardCounters) <= 8192);
+
+proxy::EngineCounters* engine_counters(kernel::WorkerLink& link, uint32_t shard) {
+  return reinterpret_cast<proxy::EngineCounters*>(link.counter_block(shard).data());
+}
+
+shard::ShardCounters* shard_counters(kernel::WorkerLink& link, uint32_t shard) {
+  return reinterpret_cast<shard::ShardCounters*>(link.counter_block(shard).data() +
+                                                 kShardCountersOffset);
+}
+
+// Ports of `source: pod` sockets (R25): above the range that Linux gives to clients by default
+// (32768 to 60999), so that no pod's own connection meets one.
+constexpr uint16_t kUpstreamBandLow = 61000;
+constexpr uint16_t kUpstreamBandHigh = 65000;
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) seed = to_ns(monotonic_now());
+  return seed;
+}
+
+Result<Fd> duplicate(int fd, const std::string& what) {
+  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy.is_open()) return system_error(errno, "take over " + what);
+  return copy;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
+                                                          kernel::WorkerLink& link) {
+  shard::ShardPoolOptions pool;
+  pool.workers = std::min(options.workers, link.counter_blocks());
+  for (const kernel::CaptureListener& listener : link.capture_listeners()) {
+    NP_TRY_ASSIGN(Fd copy, duplicate(listener.fd, "a capture listener"));
+    pool.captured_listeners.push_back(std::move(copy));
+  }
+  pool.flow_records = link.flow_records();
+  for (uint32_t i = 0; i < pool.workers; ++i) {
+    pool.engine_counters.push_back(engine_counters(link, i));
+    pool.shard_counters.push_back(shard_counters(link, i));
+  }
+  pool.heartbeat_ns = link.heartbeat_word();
+  pool.proxy_netns_fd = link.proxy_netns_fd();
+  pool.pod_port_lo = kUpstreamBandLow;
+  pool.pod_port_hi = kUpstreamBandHigh;
+  pool.seed = random_seed();
+  return shard::ShardPool::create(std::move(pool));
+}
+
+Result<void> BandedSink::publish(std::shared_ptr<const policy::Snapshot> snapshot) {
+  const auto wants_band = [](const auto& cluster) { return cluster->source_pod; };
+  if (!has_band_ && link_.has_capture() &&
+      std::any_of(snapshot->clusters.begin(), snapshot->clusters.end(), wants_band)) {
+    NP_TRY(link_.set_upstream_band(kUpstreamBandLow, kUpstreamBandHigh));
+    has_band_ = true;
+  }
+  return pool_.publish(std::move(snapshot));
+}
+
+std::string DataPathHealth::liveness_problem() {
+  if (!pool_.is_live()) return "a shard makes no progress, or file descriptors are used up";
+  return {};
+}
+
+std::string DataPathHealth::readiness_problem() {
+  if (!started_.load(std::memory_order_acquire)) return "starting: policy is not in force yet";
+  if (pool_.is_overloaded()) return "overloaded: new connections follow their fail mode";
+  return liveness_problem();
+}
+
+std::vector<control::NamedCounter> CounterBoard::counters() {
+  std::vector<control::NamedCounter> sums;
+  const auto add = [&sums](size_t index, std::string name, uint64_t value) {
+    if (index == sums.size()) sums.push_back({std::move(name), 0});
+    sums[index].value += value;
+  };
+  for (uint32_t shard = 0; shard < workers_; ++shard) {
+    size_t index = 0;
+    const proxy::EngineCounters& engine = *engine_counters(link_, shard);
+    proxy::for_each_counter(engine,
+                            [&](const char* name, uint64_t value) { add(index++, name, value); });
+    for (size_t bucket = 0; bucket <= proxy::kTimerLateBuckets; ++bucket) {
+      const bool last = bucket == proxy::kTimerLateBuckets;
+      add(index++, "timer_lateness_ms_" + std::to_string(bucket) + (last ? "_up" : ""),
+          engine.timer_late_ms[bucket]);
+    }
+  }
+  const shard::ShardCounters driver = pool_.counters();
+#define NP_ADD_COUNTER(name, text) sums.push_back({"shard_" #name, driver.name});
+  NP_SHARD_COUNTERS(NP_ADD_COUNTER)
+#undef NP_ADD_COUNTER
+  sums.push_back({"open_connections", pool_.open_connections()});
+  for (control::NamedCounter& counter : link_.kernel_counters()) sums.push_back(std::move(counter));
+  return sums;
+}
+
+std::vector<std::string> CounterBoard::probe_report() {
+  std::vector<std::string> report = link_.probe_report();
+  for (std::string& line : pool_.probe_report()) report.push_back(std::move(line));
+  return report;
+}
+
+Result<void> SupervisorLifecycle::drain() {
+  if (::kill(::getppid(), SIGTERM) == 0) return ok();
+  // The sandbox may forbid signalling a process of another uid: our own SIGTERM has the same
+  // effect, because the supervisor ends with a worker that ended in order.
+  if (::kill(::getpid(), SIGTERM) != 0) return system_error(errno, "signal the supervisor");
+  return ok();
+}
+
+GatewayListeners::GatewayListeners(kernel::WorkerLink& link, shard::ShardPool& pool)
+    : link_(link), pool_(pool) {
+  link_.set_listener_observer(
+      [this](const std::vector<kernel::GatewaySocket>& sockets) { follow(sockets); });
+}
+
+GatewayListeners::~GatewayListeners() {
+  link_.set_listener_observer(nullptr);
+}
+
+Result<void> GatewayListeners::set(const std::vector<SocketAddress>& binds) {
+  problem_.clear();
+  NP_TRY(link_.set(binds));
+  if (!problem_.empty())
+    return Error{ErrorCode::kSystem, "accept from gateway listeners", problem_, ""};
+  return ok();
+}
+
+void GatewayListeners::follow(const std::vector<kernel::GatewaySocket>& sockets) {
+  const auto is_wanted = [&sockets](const SocketAddress& bind) {
+    return std::any_of(
+        sockets.begin(), sockets.end(),
+        [&bind](const kernel::GatewaySocket& socket) { return socket.bind == bind; });
+  };
+  const std::vector<SocketAddress> open = pool_.gateway_listeners();
+  for (const SocketAddress& bind : open) {
+    if (is_wanted(bind)) continue;
+    if (const auto removed = pool_.remove_gateway_listener(bind); !removed) {
+      problem_ = removed.error().to_string();
+    }
+  }
+  for (const kernel::GatewaySocket& socket : sockets) {
+    if (std::find(open.begin(), open.end(), socket.bind) != open.end()) continue;
+    auto copy = duplicate(socket.fd, socket.bind.to_string());
+    auto added = copy ? pool_.add_gateway_listener(socket.bind, std::move(copy).value())
+                      : Result<void>(std::move(copy).error());
+    if (!added) problem_ = added.error().to_string();
+  }
+}
+
+}  // namespace np

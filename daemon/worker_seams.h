@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small adapters between the worker's rooms, which do not know each other: what control and admin
+// ask for, answered by shards and kernel. Made by run_worker, used on the control thread (and
+// admin's).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "admin/admin_server.h"
+#include "control/seams.h"
+#include "kernel/worker_link.h"
+#include "options.h"
+#include "shard/shard_pool.h"
+
+namespace np {
+
+// Rings and threads-to-be over the descriptors and the memory that the supervisor handed over.
+Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
+                                                          kernel::WorkerLink& link);
+
+// The shards, and before the first policy that says `source: pod` the ports reserved for it:
+// without such a policy no port of a pod is taken.
+class BandedSink final : public control::SnapshotSink {
+ public:
+  BandedSink(kernel::WorkerLink& link, shard::ShardPool& pool) : link_(link), pool_(pool) {}
+  Result<void> publish(std::shared_ptr<const policy::Snapshot> snapshot) override;
+
+ private:
+  kernel::WorkerLink& link_;
+  shard::ShardPool& pool_;
+  bool has_band_ = false;
+};
+
+// Liveness: shards make progress and descriptors are left (R43). Readiness: policy is in force.
+class DataPathHealth final : public admin::HealthSource {
+ public:
+  explicit DataPathHealth(const shard::ShardPool& pool) : pool_(pool) {}
+  void set_started() { started_.store(true, std::memory_order_release); }
+  std::string liveness_problem() override;
+  std::string readiness_problem() override;
+
+ private:
+  const shard::ShardPool& pool_;
+  std::atomic<bool> started_{false};
+};
+
+// `nodectl status`: engine, shard and kernel counters by name.
+class CounterBoard final : public control::CounterSource {
+ public:
+  CounterBoard(const shard::ShardPool& pool, kernel::WorkerLink& link, uint32_t workers)
+      : pool_(pool), link_(link), workers_(workers) {}
+  std::vector<control::NamedCounter> counters() override;
+  std::vector<std::string> probe_report() override;
+
+ private:
+  const shard::ShardPool& pool_;
+  kernel::WorkerLink& link_;
+  uint32_t workers_;
+};
+
+// `nodectl drain` ends the whole daemon, as SIGTERM to the supervisor does.
+class SupervisorLifecycle final : public control::Lifecycle {
+ public:
+  Result<void> drain() override;
+};
+
+// The supervisor binds gateway addresses and keeps the sockets; the shards accept from copies.
+class GatewayListeners final : public control::ListenerHost {
+ public:
+  GatewayListeners(kernel::WorkerLink& link, shard::ShardPool& pool);
+  ~GatewayListeners() override;
+  Result<void> set(const std::vector<SocketAddress>& binds) override;
+
+ private:
+  void follow(const std::vector<kernel::GatewaySocket>& sockets);
+  kernel::WorkerLink& link_;
+  shard::ShardPool& pool_;
+  std::string problem_;  // of the latest follow()
+};
+
+}  // namespace np
