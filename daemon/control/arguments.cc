@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/arguments.h"
 
+#include <nlohmann/json.hpp>
+
 namespace np::control {
 
 void Arguments::complain(const char* key, const char* expected) {
   if (problem_.empty()) {
     problem_ = std::string("argument \"") + key + "\" must be " + expected;
   }
+}
+
+bool Arguments::has(const char* key) const {
+  return request_.contains(key);
 }
 
 std::string Arguments::text(const char* key, std::string fallback) {

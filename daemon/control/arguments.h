@@ -4,7 +4,7 @@
 // nlohmann stays out of other headers.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +30,7 @@ class Arguments {
   std::vector<std::string> texts(const char* key);
   policy::Labels labels(const char* key);
   std::vector<GivenFile> files();
-  bool has(const char* key) const { return request_.contains(key); }
+  bool has(const char* key) const;
 
   const std::string& problem() const { return problem_; }
 
