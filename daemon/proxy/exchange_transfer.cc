@@ -164,7 +164,7 @@ void Exchange::forward_answer_head(const http::Head& head) {
   command.kind = CommandKind::kHead;
   command.stream = stream_;
   command.head = &out;
-  command.close_after = core_->is_draining() || !request_complete_ || client->peer_finished;
+  command.close_after = core_->is_draining() || !request_complete_ || client->finish_delivered;
   core_->send(*client, std::move(command));
   out_fields_.clear();
 }
