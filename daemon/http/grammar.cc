@@ -9,7 +9,12 @@
 namespace np::http {
 namespace {
 
-enum CharClass : uint8_t { kTokenChar = 1, kTargetChar = 2, kHostChar = 4, kAddressChar = 8 };
+enum CharClass : uint8_t {
+  kTokenChar = kTokenClass,
+  kTargetChar = 2,
+  kHostChar = 4,
+  kAddressChar = 8
+};
 
 constexpr bool contains(std::string_view set, char c) {
   return set.find(c) != std::string_view::npos;
@@ -34,10 +39,8 @@ constexpr std::array<uint8_t, 256> make_classes() {
   return classes;
 }
 
-constexpr std::array<uint8_t, 256> kClasses = make_classes();
-
 bool is_of(char c, CharClass wanted) {
-  return (kClasses[static_cast<uint8_t>(c)] & wanted) != 0;
+  return (kCharClasses[static_cast<uint8_t>(c)] & wanted) != 0;
 }
 
 bool consists_of(std::string_view text, CharClass wanted) {
@@ -69,12 +72,13 @@ const char* find_port_fault(std::string_view port) {
 
 }  // namespace
 
-bool is_token_char(char c) {
-  return is_of(c, kTokenChar);
-}
+constexpr std::array<uint8_t, 256> kCharClasses = make_classes();
 
 bool is_token(std::string_view text) {
-  return !text.empty() && consists_of(text, kTokenChar);
+  for (const char c : text) {
+    if (!is_token_char(c)) return false;
+  }
+  return !text.empty();
 }
 
 bool is_field_value(std::string_view text) {

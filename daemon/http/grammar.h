@@ -3,12 +3,19 @@
 // functions over bytes. Used by the h1 reader and writer; any thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
 namespace np::http {
 
-bool is_token_char(char c);
+// Which of grammar.cc's character classes a byte is in.
+extern const std::array<uint8_t, 256> kCharClasses;
+// tchar, inline because every byte of every field name passes here.
+inline constexpr uint8_t kTokenClass = 1;
+inline bool is_token_char(char c) {
+  return (kCharClasses[static_cast<uint8_t>(c)] & kTokenClass) != 0;
+}
 // 1*tchar
 bool is_token(std::string_view text);
 // HTAB, SP, VCHAR and obs-text; no CR, LF, NUL or other control character.
