@@ -85,6 +85,7 @@ void Shard::iterate() {
   const Instant end = monotonic_now();
   watch(end);
   const int errno_value = ring_->submit_and_wait(time_to_wait(end));
+  if (ring_->queued() == 0) transport_.on_submitted();
   now_ = monotonic_now();
   transport_.set_now(now_);
   show_life();

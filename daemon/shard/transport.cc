@@ -2,7 +2,9 @@
 // Transport: the engine's Actions, and the end of a socket. Completions: transport_events.cc.
 #include "shard/transport.h"
 
+#include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -112,6 +114,11 @@ bool Transport::is_attached(uint32_t slot, uint32_t generation) {
   return socket != nullptr && socket->stage == Stage::kAttached;
 }
 
+Transport::Rare& Transport::rare(Socket& socket) {
+  if (socket.rare == nullptr) socket.rare = std::make_unique<Rare>();
+  return *socket.rare;
+}
+
 void Transport::attach(proxy::ConnectionId connection, uint32_t slot) {
   if (connection.slot >= by_connection_.size()) {
     by_connection_.resize(std::max<size_t>(connection.slot + 1, by_connection_.size() * 2),
@@ -123,13 +130,12 @@ void Transport::attach(proxy::ConnectionId connection, uint32_t slot) {
 
 void Transport::install(uint32_t slot, int fd) {
   Socket& socket = sockets_.at(slot);
-  socket.fd = fd;
   if (!env_.ring.features().fixed_files) {
     socket.file = {fd, false};
     return;
   }
   // Both run in order at submit, before anything that uses the slot.
-  env_.ring.install_file(&socket.fd, slot, tag(slot, Op::kInstall));
+  env_.ring.install_file(scratch_.make<int32_t>(fd), slot, tag(slot, Op::kInstall));
   env_.ring.close_fd(fd, tag(slot, Op::kCloseFd));
   socket.file = {static_cast<int32_t>(slot), true};
 }
@@ -170,9 +176,6 @@ void Transport::connect(const proxy::Action& action) {
   if (slot == kNoSlot) return fail_later(action.connection, EMFILE);
   attach(action.connection, slot);
   const proxy::ConnectTarget& target = action.target;
-  sockaddr_storage remote{};
-  const unsigned length = target.remote.to_sockaddr(&remote);
-  std::memcpy(&sockets_.at(slot).remote, &remote, length);
   // A pod that dials itself through its own address would wait for ever (R28).
   const bool from_pod = target.source_pod && target.source_ip != target.remote.ip;
   if (from_pod && ask_for_pod_socket(slot, target)) return;
@@ -190,7 +193,7 @@ bool Transport::ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& ta
   request.source = target.source_ip;
   if (!env_.pod_sockets->ask(request)) return false;
   Socket& socket = sockets_.at(slot);
-  socket.pod_target = std::make_unique<proxy::ConnectTarget>(target);
+  rare(socket).pod_target = std::make_unique<proxy::ConnectTarget>(target);
   ++socket.in_flight;
   return true;
 }
@@ -198,14 +201,22 @@ bool Transport::ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& ta
 void Transport::connect_from_node(uint32_t slot, const proxy::ConnectTarget& target) {
   Socket& socket = sockets_.at(slot);
   // Not SOCK_NONBLOCK: the ring would answer EAGAIN instead of waiting.
-  const int fd = ::socket(socket.remote.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd =
+      ::socket(target.remote.ip.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail_later(socket.connection, errno);
   set_upstream_options(fd, target);
   socket.resets_on_close = target.abort_on_crash;
   install(slot, fd);
-  const uint32_t length =
-      socket.remote.sin6_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  env_.ring.connect(socket.file, reinterpret_cast<const sockaddr*>(&socket.remote), length,
+  submit_connect(slot, target.remote);
+}
+
+void Transport::submit_connect(uint32_t slot, const SocketAddress& remote) {
+  Socket& socket = sockets_.at(slot);
+  sockaddr_storage whole{};
+  const unsigned length = remote.to_sockaddr(&whole);
+  sockaddr_in6* address = scratch_.make<sockaddr_in6>({});  // large enough for both families
+  std::memcpy(address, &whole, length);
+  env_.ring.connect(socket.file, reinterpret_cast<const sockaddr*>(address), length,
                     tag(slot, Op::kConnect));
   ++socket.in_flight;
 }
@@ -217,8 +228,8 @@ void Transport::on_pod_socket(PodSocketReady ready) {
     return;
   }
   --socket->in_flight;
-  const std::unique_ptr<proxy::ConnectTarget> target = std::move(socket->pod_target);
-  if (socket->stage != Stage::kAttached || target == nullptr) return release_if_done(ready.slot);
+  if (socket->stage != Stage::kAttached) return release_if_done(ready.slot);
+  const proxy::ConnectTarget* target = rare(*socket).pod_target.get();
   if (!ready.fd.is_open()) {
     // No free port for this remote, or the address cannot be bound: never the client's problem.
     count(env_.counters.pod_source_fallbacks);
@@ -256,16 +267,18 @@ void Transport::start_send(uint32_t slot, const iovec* parts, uint32_t part_coun
   part_count = std::min(part_count, kSendPartsMax);
   socket.send_busy = true;
   socket.parts = parts;
-  socket.part_count = part_count;
-  socket.send_total = 0;
-  for (uint32_t i = 0; i < part_count; ++i) socket.send_total += parts[i].iov_len;
+  socket.part_count = static_cast<uint16_t>(part_count);
+  size_t total = 0;
+  for (uint32_t i = 0; i < part_count; ++i) total += parts[i].iov_len;
+  NP_CHECK(total <= INT32_MAX);  // what a completion can say was sent
+  socket.send_total = static_cast<uint32_t>(total);
   if (part_count == 1) {
     env_.ring.send(socket.file, parts->iov_base, parts->iov_len, tag(slot, Op::kSend));
   } else {
-    socket.message = msghdr{};
-    socket.message.msg_iov = const_cast<iovec*>(parts);
-    socket.message.msg_iovlen = part_count;
-    env_.ring.send_message(socket.file, &socket.message, tag(slot, Op::kSend));
+    msghdr* message = scratch_.make<msghdr>({});
+    message->msg_iov = const_cast<iovec*>(parts);
+    message->msg_iovlen = part_count;
+    env_.ring.send_message(socket.file, message, tag(slot, Op::kSend));
   }
   ++socket.in_flight;
 }
@@ -281,16 +294,13 @@ void Transport::start_shutdown(uint32_t slot) {
 void Transport::start_close(uint32_t slot, proxy::Action& action) {
   Socket& socket = sockets_.at(slot);
   socket.abort = action.abortive || socket.failed;
-  socket.keep_alive = std::move(action.keep_alive);
+  if (action.keep_alive != nullptr) rare(socket).keep_alive = std::move(action.keep_alive);
   detach(slot);
   if (!socket.send_busy || socket.abort) return close_now(slot);
-  // A copy of our own, because a short send moves its beginning. The operation may not have been
-  // submitted yet, so it must name the copy too.
-  socket.flush = std::make_unique<Flush>();
-  socket.flush->parts.assign(socket.parts, socket.parts + socket.part_count);
-  socket.message.msg_iov = socket.flush->parts.data();
+  // A copy of our own, because a short send moves its beginning.
+  rare(socket).parts.assign(socket.parts, socket.parts + socket.part_count);
+  rare(socket).flush_deadline = now_ + options_.close_flush_max;
   socket.stage = Stage::kFlushing;
-  socket.flush->deadline = now_ + options_.close_flush_max;
   flushing_.push_back({slot, sockets_.generation(slot)});
 }
 

@@ -10,8 +10,7 @@
 //   closing    operations are cancelled, the file is closed; freed at in_flight == 0
 #pragma once
 
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <cstdint>
 #include <memory>
@@ -24,6 +23,7 @@
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
+#include "shard/scratch.h"
 #include "shard/shard_counters.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
@@ -84,6 +84,8 @@ class Transport {
   void on_time();
   void drain();
 
+  // Everything prepared so far was submitted.
+  void on_submitted() { scratch_.clear(); }
   // At the end of an iteration: tells the engine of failures found while carrying out actions.
   void report_deferred();
   bool has_deferred() const { return !deferred_.empty(); }
@@ -100,38 +102,37 @@ class Transport {
   enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
   enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved };
 
-  // Of a close that waits for its send.
-  struct Flush {
-    std::vector<iovec> parts;  // what is still to be sent; keep_alive holds the bytes
-    Instant deadline = kNever;
+  // What few sockets have, and none while it is idle.
+  struct Rare {
+    std::shared_ptr<void> keep_alive;
+    std::vector<iovec> parts;  // flushing: what is still to be sent; keep_alive holds the bytes
+    Instant flush_deadline = kNever;
+    std::unique_ptr<proxy::ConnectTarget> pod_target;  // until its connect has ended
   };
+  // One per connection, idle ones too: kept small.
   struct Socket {
     proxy::ConnectionId connection;
     uring::File file;
-    int32_t fd = -1;  // what install_file reads
+    FlowRecord* record = nullptr;
+    std::unique_ptr<Rare> rare;
+    const iovec* parts = nullptr;  // of the send under way
+    uint32_t send_total = 0;
+    uint16_t part_count = 0;
     uint16_t in_flight = 0;
+    int16_t failure_errno = 0;  // not 0: told when the send under way has ended
     Stage stage = Stage::kAttached;
     Receive receive = Receive::kIdle;
-    bool downstream = false;
-    bool opened = false;  // connected
-    bool receive_wanted = false;
-    bool read_ended = false;  // FIN or failure seen
-    bool failed = false;      // kFailed was reported, or waits for the send to end
-    int failure_errno = 0;    // not 0: it waits
-    bool send_busy = false;
-    bool shutdown_wanted = false;
-    bool resets_on_close = false;  // SO_LINGER{1,0} is set
-    bool abort = false;            // close with RST
-    uint32_t part_count = 0;       // of the send under way
-    const iovec* parts = nullptr;
-    size_t send_total = 0;
-    msghdr message{};
-    sockaddr_in6 remote{};  // large enough for both families
-    FlowRecord* record = nullptr;
-    std::shared_ptr<void> keep_alive;
-    std::unique_ptr<Flush> flush;
-    std::unique_ptr<proxy::ConnectTarget> pod_target;  // while its socket is being made
+    bool downstream : 1 = false;
+    bool opened : 1 = false;  // connected
+    bool receive_wanted : 1 = false;
+    bool read_ended : 1 = false;  // FIN or failure seen
+    bool failed : 1 = false;      // kFailed was reported, or waits for the send to end
+    bool send_busy : 1 = false;
+    bool shutdown_wanted : 1 = false;
+    bool resets_on_close : 1 = false;  // SO_LINGER{1,0} is set
+    bool abort : 1 = false;            // close with RST
   };
+  static_assert(sizeof(Socket) <= 64);
 
   uint64_t tag(uint32_t slot, Op op) {
     return uring::UserData{slot, sockets_.generation(slot), static_cast<uint8_t>(op)}.pack();
@@ -145,6 +146,7 @@ class Transport {
   void perform(proxy::Action& action);
   void connect(const proxy::Action& action);
   void connect_from_node(uint32_t slot, const proxy::ConnectTarget& target);
+  void submit_connect(uint32_t slot, const SocketAddress& remote);
   bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
   void start_receive(uint32_t slot);
   void pause_receive(uint32_t slot);
@@ -160,6 +162,7 @@ class Transport {
   void on_connect(uint32_t slot, int32_t result);
   void on_pod_writable(uint32_t slot, int32_t result);
 
+  static Rare& rare(Socket& socket);
   void attach(proxy::ConnectionId connection, uint32_t slot);
   void install(uint32_t slot, int fd);
   void deliver(uint32_t slot, const proxy::TransportEvent& event);
@@ -180,6 +183,7 @@ class Transport {
   Environment env_;
   Instant now_{};
   uring::SlotTable<Socket> sockets_;
+  Scratch scratch_;
   std::vector<uint32_t> by_connection_;  // engine slot -> socket slot
   proxy::ActionList actions_;
   std::vector<Deferred> deferred_;

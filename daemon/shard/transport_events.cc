@@ -169,7 +169,7 @@ void Transport::on_flush_progress(uint32_t slot, int32_t result) {
     return close_now(slot);
   }
   auto sent = static_cast<size_t>(result);
-  std::vector<iovec>& parts = socket.flush->parts;
+  std::vector<iovec>& parts = rare(socket).parts;
   size_t first = 0;
   while (first < parts.size() && sent >= parts[first].iov_len) sent -= parts[first++].iov_len;
   if (first == parts.size()) return close_now(slot);
@@ -183,7 +183,7 @@ void Transport::check_deadlines() {
   std::erase_if(flushing_, [this](const SlotLife& life) {
     Socket* socket = sockets_.find(life.slot, life.generation);
     if (socket == nullptr || socket->stage != Stage::kFlushing) return true;
-    if (now_ < socket->flush->deadline) return false;
+    if (now_ < rare(*socket).flush_deadline) return false;
     socket->abort = true;
     close_now(life.slot);
     return true;
@@ -200,6 +200,7 @@ void Transport::on_connect(uint32_t slot, int32_t result) {
   }
   count(env_.counters.upstream_opened);
   socket.opened = true;
+  socket.rare.reset();
   proxy::TransportEvent event;
   event.kind = proxy::TransportEvent::Kind::kOpened;
   deliver(slot, event);
@@ -214,11 +215,7 @@ void Transport::on_pod_writable(uint32_t slot, int32_t result) {
     return fail(slot, -result);
   }
   // connect() on a socket whose connect has ended says how it ended.
-  const uint32_t length =
-      socket.remote.sin6_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-  env_.ring.connect(socket.file, reinterpret_cast<const sockaddr*>(&socket.remote), length,
-                    tag(slot, Op::kConnect));
-  ++socket.in_flight;
+  submit_connect(slot, rare(socket).pod_target->remote);
 }
 
 void Transport::deliver(uint32_t slot, const proxy::TransportEvent& event) {
@@ -236,7 +233,7 @@ void Transport::fail(uint32_t slot, int errno_value) {
   if (!socket.send_busy) return report_failure(slot, errno_value);
   // The engine may reuse the bytes of its send as soon as it hears of the failure: first the send
   // has to end.
-  socket.failure_errno = errno_value;
+  socket.failure_errno = static_cast<int16_t>(errno_value);
   env_.ring.cancel(tag(slot, Op::kSend), tag(slot, Op::kCancel));
   ++socket.in_flight;
 }

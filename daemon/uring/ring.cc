@@ -314,6 +314,10 @@ void Ring::cancel_file(File file, uint64_t user_data) {
   sqe->user_data = user_data;
 }
 
+uint32_t Ring::queued() const {
+  return ::io_uring_sq_ready(ring_.get());
+}
+
 int Ring::submit() {
   ++submit_calls_;
   const int result = ::io_uring_submit(ring_.get());

@@ -5,8 +5,9 @@
 // After that only that thread calls anything here.
 //
 // The prepare functions queue one operation each; nothing reaches the kernel before
-// submit_and_wait(), except when the submission queue is full: it is then flushed first. Memory
-// named by an operation must stay until its last completion (has_more() false).
+// submit_and_wait(), except when the submission queue is full: it is then flushed first. Bytes to
+// send or read into must stay until the operation's last completion (has_more() false); headers,
+// addresses and numbers that describe an operation only until it is submitted (queued() == 0).
 #pragma once
 
 #include <cstddef>
@@ -76,10 +77,10 @@ class Ring {
   void poll_writable(File file, uint64_t user_data);
   void shutdown_write(File file, uint64_t user_data);
   void read(int fd, void* out, uint32_t size, uint64_t user_data);
-  // Completes only when it fails. `value` must stay until the next submit_and_wait().
+  // Completes only when it fails. `value` must stay until it is submitted.
   void set_socket_option(File file, int level, int name, const void* value, uint32_t size,
                          uint64_t user_data);
-  // Puts *fd into `slot`. Completes only when it fails. *fd must stay until submit_and_wait().
+  // Puts *fd into `slot`. Completes only when it fails.
   void install_file(int32_t* fd, uint32_t slot, uint64_t user_data);
   // Closes a descriptor. Completes only when it fails.
   void close_fd(int fd, uint64_t user_data);
@@ -92,6 +93,8 @@ class Ring {
   // Submits everything queued and waits until a completion is there or `timeout` is over. Returns
   // 0, or the errno of a failure that is not a timeout or an interruption.
   int submit_and_wait(Duration timeout);
+  // Operations prepared and not submitted yet.
+  uint32_t queued() const;
   // Submits what is queued now.
   int submit();
   // Moves completions to `out`; returns how many.

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -40,6 +41,7 @@ class Origin {
   std::string address() const { return address_.to_string(); }
   uint64_t requests() const { return requests_; }
   uint64_t connections() const { return connections_; }
+  uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
   void accept_all() {
@@ -67,15 +69,17 @@ class Origin {
     if (got > 0) input.append(block, static_cast<size_t>(got));
     return got > 0;
   }
-  static bool write_all(int fd, std::string_view bytes) {
+  bool write_all(int fd, std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t sent =
+          ::send(fd, bytes.data(), std::min<size_t>(bytes.size(), 65536), MSG_NOSIGNAL);
       if (sent <= 0) return false;
+      sent_bytes_ += static_cast<uint64_t>(sent);
       bytes.remove_prefix(static_cast<size_t>(sent));
     }
     return true;
   }
-  static bool answer(int fd, const std::string& body, const std::string& extra = "") {
+  bool answer(int fd, const std::string& body, const std::string& extra = "") {
     return write_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) +
                              "\r\n" + extra + "\r\n" + body);
   }
@@ -151,6 +155,7 @@ class Origin {
   std::vector<std::thread> threads_;
   std::atomic<uint64_t> requests_{0};
   std::atomic<uint64_t> connections_{0};
+  std::atomic<uint64_t> sent_bytes_{0};
 };
 
 }  // namespace np::test

@@ -2,10 +2,14 @@
 // The driver alone: real sockets, real rings, an engine that does what its client says
 // (line_engine.cc). Each test makes a pool of its own on ports that the kernel chooses.
 #include <dirent.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -118,6 +122,33 @@ TEST(ShardDriver, AbortiveCloseIsReset) {
   Client client(pool.port);
   client.send("abort\n");
   EXPECT_EQ(client.receive(), "error: " + std::to_string(ECONNRESET));
+}
+
+// R31: a client must not take a dead proxy for an orderly end.
+TEST(ShardDriver, KilledWorkerIsAReset) {
+  int channel[2] = {-1, -1};
+  ASSERT_EQ(::pipe2(channel, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Pool pool;
+    (void)!::write(channel[1], &pool.port, sizeof pool.port);
+    ::pause();
+    ::_exit(0);
+  }
+  uint16_t port = 0;
+  ASSERT_EQ(::read(channel[0], &port, sizeof port), static_cast<ssize_t>(sizeof port));
+  Client idle(port);
+  EXPECT_EQ(idle.ask("echo x"), "x\n");
+  Client busy(port, 4096);
+  EXPECT_EQ(busy.ask("echo x"), "x\n");
+  busy.send("big 4000000\n");
+  std::this_thread::sleep_for(50ms);
+  ::kill(child, SIGKILL);
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(idle.receive(), "error: " + std::to_string(ECONNRESET));
+  EXPECT_EQ(busy.drain(), -1);
+  ::close(channel[0]);
+  ::close(channel[1]);
 }
 
 TEST(ShardDriver, StopResetsWhatIsOpen) {

@@ -3,10 +3,13 @@
 // by hand -> a small origin. What is asked here is that bytes arrive, all of them and in order, and
 // that the counters of the two sides agree.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <cstdio>
 #include <fstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "proxy/counters.h"
@@ -213,10 +216,15 @@ TEST_P(ShardHttp, SlowReaderStopsTheOriginAndGetsEverything) {
   constexpr size_t kSize = 64U << 20U;
   ASSERT_EQ(ask(client, get("/hello")).status, 200);
   ASSERT_TRUE(client.send(get("/bytes/" + std::to_string(kSize))));
-  std::this_thread::sleep_for(300ms);  // the origin has its 64 MiB in memory by now
-  const size_t before = resident_kib();
-  std::this_thread::sleep_for(500ms);
-  EXPECT_LT(resident_kib(), before + 2048);
+  // The origin comes to a stop: what it has sent lies in socket buffers and two pipes.
+  uint64_t before = 0;
+  ASSERT_TRUE(eventually([&] {
+    std::this_thread::sleep_for(200ms);
+    const uint64_t now = origin_.sent_bytes();
+    return now > 1000 && std::exchange(before, now) == now;
+  }));
+  EXPECT_LT(origin_.sent_bytes(), kSize / 2);
+  EXPECT_EQ(pool_->counters().buffer_grown, 0U);
   std::string input;
   const Answer answer = read_answer(client, input);
   EXPECT_TRUE(answer.complete);
@@ -324,6 +332,35 @@ TEST_P(ShardHttp, ManyClientsAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(good, 8 * 25 * 4);
+}
+
+// What is left of a connection between two requests. Clients live in the same process, so only
+// descriptors are kept of them, and the first half of the connections warms every pool up.
+TEST_P(ShardHttp, MemoryPerIdleConnection) {
+  constexpr size_t kConnections = 3000;
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < 2 * kConnections + 1000) GTEST_SKIP() << "RLIMIT_NOFILE is too low";
+  std::vector<Client> idle;
+  idle.reserve(2 * kConnections);
+  const std::string request = get("/hello");
+  const auto open = [&] {
+    for (size_t i = 0; i < kConnections; ++i) {
+      idle.emplace_back(port_);
+      std::string input;
+      ASSERT_TRUE(idle.back().send(request));
+      ASSERT_EQ(read_answer(idle.back(), input).status, 200);
+    }
+  };
+  open();
+  const size_t before_kib = resident_kib();
+  open();
+  const size_t bytes = (resident_kib() - before_kib) * 1024 / kConnections;
+  std::printf("[ measured ] %zu bytes per idle connection\n", bytes);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+  // design.md 7 wants 1 KiB; the rest is what this test itself keeps, and pages begun.
+  EXPECT_LE(bytes, 1100U);
+#endif
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, ShardHttp, testing::Values(1U, 2U));
