@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shard/shard.h"
 
+#include <pthread.h>
+
 #include <array>
 #include <atomic>
 #include <string>
@@ -63,6 +65,8 @@ Shard::~Shard() {
 }
 
 void Shard::run(std::promise<Result<void>> enabled) {
+  (void)::pthread_setname_np(::pthread_self(),
+                             ("np-shard-" + std::to_string(options_.index)).c_str());
   Result<void> result = ring_->enable();
   const bool usable = result.has_value();
   if (usable) {

@@ -196,8 +196,6 @@ Result<void> ShardPool::Impl::start() {
     std::promise<Result<void>> enabled;
     results.push_back(enabled.get_future());
     threads_.emplace_back(&Shard::run, shards_[i].get(), std::move(enabled));
-    (void)::pthread_setname_np(threads_.back().native_handle(),
-                               ("np-shard-" + std::to_string(i)).c_str());
     if (options_.pin_threads) pin(threads_.back(), i);
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

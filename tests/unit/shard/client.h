@@ -17,6 +17,16 @@
 
 namespace np::test {
 
+// Memory figures mean nothing under a sanitizer.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+inline constexpr bool kSanitized =
+    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 class Client {
  public:
   explicit Client(uint16_t port, int receive_buffer_bytes = 0) {

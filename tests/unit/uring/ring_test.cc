@@ -5,12 +5,18 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <liburing.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -222,7 +228,38 @@ TEST(Ring, IsMadeOnOneThreadAndUsedOnAnother) {
   user.join();
 }
 
-TEST(Ring, SaysWhyItCannotBeMade) {
+// Exit code of a child in which io_uring_setup fails with `errno_value`: 0 when the error names
+// `cause`.
+int refused_child(int errno_value, const char* cause) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(errno_value)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{4, program};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+      ::_exit(2);
+    }
+    const auto ring = Ring::create({});
+    const bool named = !ring && ring.error().to_string().find(cause) != std::string::npos;
+    ::_exit(named ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(Ring, NamesWhatRefusedIt) {
+  EXPECT_EQ(refused_child(EPERM, "seccomp"), 0);
+  EXPECT_EQ(refused_child(ENOMEM, "RLIMIT_MEMLOCK"), 0);
+  EXPECT_EQ(refused_child(ENOSYS, "Linux 6.1"), 0);
+}
+
+TEST(Ring, TableAboveTheDescriptorLimit) {
   RingOptions options;
   options.file_slots = 1U << 30U;
   const auto ring = Ring::create(options);
