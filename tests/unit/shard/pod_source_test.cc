@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <cstring>
+#include <cstdio>
 #include <future>
 #include <set>
 #include <string>
@@ -28,7 +28,7 @@ using test::Client;
 bool raise_loopback() {
   const Fd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ifreq request{};
-  std::strcpy(request.ifr_name, "lo");
+  std::snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
   request.ifr_flags = IFF_UP | IFF_RUNNING;
   return ::ioctl(control.get(), SIOCSIFFLAGS, &request) == 0;
 }

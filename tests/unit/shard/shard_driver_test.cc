@@ -1,83 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The driver alone: real sockets, real rings, an engine that does what its client says
-// (line_engine.cc). Each test makes a pool of its own on ports that the kernel chooses.
-#include <dirent.h>
+// (line_engine.cc).
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
-#include <cstdio>
-#include <fstream>
 #include <map>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "proxy/counters.h"
 #include "proxy/engine.h"
-#include "shard/shard_pool.h"
-#include "tests/unit/shard/client.h"
+#include "tests/unit/shard/pool_fixture.h"
 
 namespace np::shard {
 namespace {
 
 using namespace std::chrono_literals;
 using test::Client;
-
-struct Pool {
-  explicit Pool(uint32_t workers = 1, ShardPoolOptions options = {}) {
-    options.workers = workers;
-    counters.resize(workers);
-    for (proxy::EngineCounters& one : counters) options.engine_counters.push_back(&one);
-    auto made = ShardPool::create(std::move(options));
-    EXPECT_TRUE(made.has_value()) << (made ? "" : made.error().to_string());
-    pool = std::move(made).value();
-    port = listen();
-    const auto started = pool->start();
-    EXPECT_TRUE(started.has_value()) << (started ? "" : started.error().to_string());
-  }
-  uint16_t listen() {
-    Fd listener = open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
-    bind = local_address(listener.get()).value();
-    EXPECT_TRUE(pool->add_gateway_listener(bind, std::move(listener)).has_value());
-    return bind.port;
-  }
-  // Waits until `done` holds, for at most five seconds.
-  template <typename Done>
-  bool eventually(Done done) const {
-    for (int i = 0; i < 500; ++i) {
-      if (done()) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return done();
-  }
-  std::vector<proxy::EngineCounters> counters;
-  std::unique_ptr<ShardPool> pool;
-  SocketAddress bind;
-  uint16_t port = 0;
-};
-
-size_t open_descriptors() {
-  size_t open = 0;
-  DIR* directory = ::opendir("/proc/self/fd");
-  while (::readdir(directory) != nullptr) ++open;
-  ::closedir(directory);
-  return open;
-}
-
-size_t resident_kib() {
-  std::ifstream status("/proc/self/status");
-  std::string line;
-  while (std::getline(status, line)) {
-    if (line.rfind("VmRSS:", 0) == 0) return std::stoul(line.substr(6));
-  }
-  return 0;
-}
+using test::Pool;
 
 TEST(ShardDriver, Echo) {
   Pool pool;
@@ -210,75 +155,6 @@ TEST(ShardDriver, PodSourceWithoutNetnsUsesTheNode) {
   EXPECT_EQ(pool.pool->counters().pod_source_fallbacks, 1U);
 }
 
-TEST(ShardDriver, BuffersGrowWhenHeldAndStarvedReceiversRecover) {
-  ShardPoolOptions options;
-  options.limits.receive_buffer_bytes = 1024;
-  options.limits.receive_buffers_initial = 8;
-  options.limits.receive_buffers_max = 32;
-  Pool pool(1, std::move(options));
-  Client holder(pool.port);
-  EXPECT_EQ(holder.ask("echo before"), "before\n");
-  Client other(pool.port);
-  EXPECT_EQ(other.ask("echo before"), "before\n");
-  holder.send("hold\n");
-  std::this_thread::sleep_for(20ms);
-  // All 32 buffers end up held: the ring has grown to its limit and the receivers starve.
-  holder.send(std::string(40 * 1024, 'h'));
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->counters().receive_starved > 0; }));
-  EXPECT_GT(pool.pool->counters().buffer_grown, 0U);
-  // A starved shard does not spin.
-  const uint64_t before = pool.pool->counters().iterations;
-  std::this_thread::sleep_for(200ms);
-  EXPECT_LT(pool.pool->counters().iterations - before, 50U);
-  EXPECT_TRUE(pool.pool->is_live());
-}
-
-TEST(ShardDriver, TinyQueues) {
-  ShardPoolOptions options;
-  options.limits.submit_entries = 1;
-  options.limits.completion_entries = 2;
-  Pool pool(1, std::move(options));
-  std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 20; ++i) clients.push_back(std::make_unique<Client>(pool.port));
-  for (auto& client : clients) client->send("echo one\necho two\n");
-  for (auto& client : clients) {
-    EXPECT_EQ(client->line(), "one\n");
-    EXPECT_EQ(client->line(), "two\n");
-    EXPECT_EQ(client->ask("close"), "bye\n");
-  }
-}
-
-// What older kernels get: no fixed files, no deferred completions.
-TEST(ShardDriver, OlderKernels) {
-  for (const bool fixed_files : {true, false}) {
-    for (const bool deferred : {true, false}) {
-      ShardPoolOptions options;
-      options.limits.fixed_files = fixed_files;
-      options.limits.deferred_completions = deferred;
-      Pool pool(2, std::move(options));
-      const size_t before = open_descriptors();
-      for (int i = 0; i < 5; ++i) {
-        Client client(pool.port);
-        EXPECT_EQ(client.ask("echo x"), "x\n");
-        EXPECT_EQ(client.ask("pause\necho y"), "y\n");
-        EXPECT_EQ(client.ask("dial 127.0.0.1:" + std::to_string(pool.port)), "opened\n");
-        EXPECT_EQ(client.ask("close"), "bye\n");
-        EXPECT_EQ(client.receive(), "");
-        Client aborted(pool.port);
-        aborted.send("abort\n");
-        EXPECT_EQ(aborted.receive(), "error: " + std::to_string(ECONNRESET));
-        Client big(pool.port, 4096);
-        big.send("bigclose 300000\n");
-        EXPECT_EQ(big.drain(), 300'000);
-      }
-      EXPECT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
-      EXPECT_TRUE(pool.eventually([&] { return open_descriptors() <= before; }));
-      EXPECT_EQ(pool.pool->probe_report()[2].find("fixed files used") != std::string::npos,
-                fixed_files);
-    }
-  }
-}
-
 TEST(ShardDriver, AcceptsAreBalanced) {
   Pool pool(2);
   std::map<std::string, int> served;
@@ -291,22 +167,31 @@ TEST(ShardDriver, AcceptsAreBalanced) {
   for (const auto& [shard, connections] : served) EXPECT_EQ(connections, 20) << shard;
 }
 
-TEST(ShardDriver, StopsAcceptingAtTheLimitAndBeginsAgain) {
+TEST(ShardDriver, CapturedConnectionsHaveARecord) {
+  std::vector<FlowRecord> records(8);
   ShardPoolOptions options;
-  options.limits.sockets_max = 20;  // ten clients
-  Pool pool(1, std::move(options));
-  std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 10; ++i) {
-    clients.push_back(std::make_unique<Client>(pool.port));
-    EXPECT_EQ(clients.back()->ask("echo in"), "in\n");
+  options.flow_records = records;
+  Fd listener = open_listener(*SocketAddress::parse("0.0.0.0:0")).value();
+  const uint16_t port = local_address(listener.get()).value().port;
+  options.captured_listeners.push_back(std::move(listener));
+  Pool pool(2, std::move(options));
+  {
+    Client client(port);
+    EXPECT_EQ(client.ask("echo captured"), "captured\n");
+    const auto open = std::find_if(records.begin(), records.end(),
+                                   [](const FlowRecord& one) { return one.state == 1; });
+    ASSERT_NE(open, records.end());
+    EXPECT_EQ(open->key.destination_port, port);  // the dialled address, not the wildcard
+    EXPECT_EQ(open->key.destination_ip[12], 127);
+    EXPECT_EQ(open->key.source_port, local_address(client.fd()).value().port);
+    EXPECT_GT(open->start_ns, 0U);
   }
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->is_overloaded(); }));
-  EXPECT_FALSE(pool.pool->is_live());
-  Client waiting(pool.port);  // in the kernel's queue, not refused
-  clients.resize(5);
-  EXPECT_EQ(waiting.ask("echo at last"), "at last\n");
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->is_live(); }));
-  EXPECT_GT(pool.pool->counters().accept_paused, 0U);
+  EXPECT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
+  pool.pool->stop();
+  EXPECT_EQ(std::count_if(records.begin(), records.end(),
+                          [](const FlowRecord& one) { return one.state == 2; }),
+            1);
+  EXPECT_EQ(pool.pool->counters().records_exhausted, 0U);
 }
 
 TEST(ShardDriver, ListenersComeAndGo) {
@@ -367,72 +252,6 @@ TEST(ShardDriver, HeartbeatStopsWhenAShardHangs) {
   }
   EXPECT_GE(pool.pool->counters().slow_iterations, 2U);
   EXPECT_GT(pool.pool->counters().slowest_iteration_ns, 500'000'000U);
-}
-
-TEST(ShardDriver, TenThousandCyclesLeakNothing) {
-  Pool pool(2);
-  for (int i = 0; i < 200; ++i) EXPECT_EQ(Client(pool.port).ask("close"), "bye\n");
-  ASSERT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
-  const size_t before = open_descriptors();
-  for (int i = 0; i < 10'000; ++i) {
-    Client client(pool.port);
-    switch (i % 4) {
-      case 0:
-        ASSERT_EQ(client.ask("close"), "bye\n");
-        break;
-      case 1:
-        ASSERT_EQ(client.ask("echo a"), "a\n");
-        break;
-      case 2:
-        client.send("abort\n");
-        break;
-      default:
-        break;  // connects and goes
-    }
-  }
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
-  EXPECT_TRUE(pool.eventually([&] { return open_descriptors() <= before; }));
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->counters().closed == 10'200U; }));
-  EXPECT_EQ(pool.pool->counters().adopted, 10'200U);
-  EXPECT_EQ(pool.pool->counters().unexpected_completions, 0U);
-}
-
-TEST(ShardDriver, MemoryPerIdleConnection) {
-  Pool pool;
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < 12'000) GTEST_SKIP() << "RLIMIT_NOFILE is " << limit.rlim_cur;
-  constexpr size_t kConnections = 4000;
-  std::vector<std::unique_ptr<Client>> clients;
-  clients.reserve(kConnections);
-  for (int i = 0; i < 600; ++i) {  // touches the buffer ring
-    EXPECT_EQ(Client(pool.port).ask("echo warm"), "warm\n");
-  }
-  // The clients' own objects are allocated first, so that only the worker's memory is measured.
-  for (size_t i = 0; i < kConnections; ++i) clients.push_back(std::make_unique<Client>(pool.port));
-  clients.resize(kConnections / 2);
-  ASSERT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == kConnections / 2; }));
-  std::printf("[ measured ] %zu KiB RSS with %zu connections\n", resident_kib(), kConnections / 2);
-  const size_t before = resident_kib();
-  constexpr size_t kMore = 6000;
-  std::vector<Fd> more;
-  more.reserve(kMore);
-  for (size_t i = 0; i < kMore; ++i) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(pool.port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-    more.push_back(std::move(fd));
-  }
-  ASSERT_TRUE(
-      pool.eventually([&] { return pool.pool->open_connections() == kConnections / 2 + kMore; }));
-  const size_t grown_bytes = (resident_kib() - before) * 1024;
-  std::printf("[ measured ] %zu bytes per idle connection, the test engine's share included\n",
-              grown_bytes / kMore);
-  if (test::kSanitized) return;
-  EXPECT_LT(grown_bytes / kMore, 1500U);
 }
 
 }  // namespace
