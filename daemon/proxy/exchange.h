@@ -127,6 +127,7 @@ class Exchange : public SlabObject {
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
+  IpAddress source_for(const IpAddress& endpoint) const;
   Pick pick_endpoint();
   void arm_try_timer();
   void end_try(bool reusable);

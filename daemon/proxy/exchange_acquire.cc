@@ -45,8 +45,7 @@ void Exchange::begin_try() {
     if (tried_count_ < kTriedMax) tried_[tried_count_++] = pick.endpoint->id;
     key.remote = pick.endpoint->address;
   }
-  // A pod that reaches itself must not see its own address as the source (capture R28).
-  if (cluster_->source_pod && !gateway_ && key.remote.ip != peer_) key.source = peer_;
+  if (cluster_->source_pod && !gateway_) key.source = source_for(key.remote.ip);
   if (Connection* client = core_->find(downstream_)) {
     FlowUpdate flow(*client->record, core_->now());
     flow->endpoint_id = try_.endpoint != nullptr ? try_.endpoint->id : 0;
@@ -59,6 +58,19 @@ void Exchange::begin_try() {
     return;
   }
   enter_exchange(*connection);
+}
+
+// The caller's own address in the endpoint's family, because a pod may dial one family and be given
+// an endpoint of the other. Unspecified: the node's address is used.
+IpAddress Exchange::source_for(const IpAddress& endpoint) const {
+  if (caller_.pod == nullptr) return peer_.is_v4() == endpoint.is_v4() ? peer_ : IpAddress{};
+  IpAddress source;
+  for (const IpAddress& ip : caller_.pod->ips) {
+    // A pod that reaches itself must not see its own address as the source (capture R28).
+    if (ip == endpoint) return IpAddress{};
+    if (ip.is_v4() == endpoint.is_v4() && source.is_unspecified()) source = ip;
+  }
+  return source;
 }
 
 Pick Exchange::pick_endpoint() {

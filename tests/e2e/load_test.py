@@ -98,7 +98,7 @@ class LoadTest(unittest.TestCase):
         """Requests that each origin logged; nginx tells them apart by the port it was reached at."""
         time.sleep(0.2)
         lines = self.origins.access_log.read_text().splitlines()
-        return {name: sum(line.endswith(f'" 200 3 {port}') for line in lines)
+        return {name: sum(f'" 200 3 {port} ' in line for line in lines)
                 for name, port in (("v1", "9001"), ("v2", "9002"))}
 
     def test_weights_are_drawn_per_request(self) -> None:

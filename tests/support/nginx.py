@@ -16,7 +16,7 @@ daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log;
 worker_rlimit_nofile 20000;
 events {{ worker_connections 16000; }}
 http {{
-  log_format port '"$request" $status $body_bytes_sent $server_port';
+  log_format port '"$request" $status $body_bytes_sent $server_port $remote_addr';
   access_log {access}; keepalive_requests 1000000; keepalive_timeout 300s;
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
   uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
@@ -41,7 +41,7 @@ class Nginx:
         access = f"{self.dir}/access.log port" if access_log else "off"
         (self.dir / "nginx.conf").write_text(CONFIG.format(dir=self.dir, servers=text, access=access))
         self.access_log = self.dir / "access.log"
-        self.probe = next(iter(servers))
+        self.probe = next(iter(servers)).replace("0.0.0.0", "127.0.0.1")
         self.netns = netns
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -64,6 +64,12 @@ class Nginx:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def peers(self) -> list[str]:
+        """The client address of each logged request except our own start-up probes."""
+        lines = self.access_log.read_text().splitlines() if self.access_log.exists() else []
+        addresses = [line.split()[-1] for line in lines]
+        return [address for address in addresses if address not in ("127.0.0.1", "::1")]
 
     def requests_seen(self) -> int:
         time.sleep(0.1)  # nginx writes its log after the answer
