@@ -175,22 +175,24 @@ TEST(ShardDriver, CapturedConnectionsHaveARecord) {
   const uint16_t port = local_address(listener.get()).value().port;
   options.captured_listeners.push_back(std::move(listener));
   Pool pool(2, std::move(options));
+  uint16_t source_port = 0;
   {
     Client client(port);
     EXPECT_EQ(client.ask("echo captured"), "captured\n");
-    const auto open = std::find_if(records.begin(), records.end(),
-                                   [](const FlowRecord& one) { return one.state == 1; });
-    ASSERT_NE(open, records.end());
-    EXPECT_EQ(open->key.destination_port, port);  // the dialled address, not the wildcard
-    EXPECT_EQ(open->key.destination_ip[12], 127);
-    EXPECT_EQ(open->key.source_port, local_address(client.fd()).value().port);
-    EXPECT_GT(open->start_ns, 0U);
+    source_port = local_address(client.fd()).value().port;
   }
   EXPECT_TRUE(pool.eventually([&] { return pool.pool->open_connections() == 0; }));
-  pool.pool->stop();
-  EXPECT_EQ(std::count_if(records.begin(), records.end(),
-                          [](const FlowRecord& one) { return one.state == 2; }),
-            1);
+  pool.pool->stop();  // the shard writes with plain stores: now they can be read
+  const auto closed = [](const FlowRecord& one) { return one.state == 2; };
+  EXPECT_EQ(std::count_if(records.begin(), records.end(), closed), 1);
+  const auto record = std::find_if(records.begin(), records.end(), closed);
+  ASSERT_NE(record, records.end());
+  EXPECT_EQ(record->key.destination_port, port);
+  EXPECT_EQ(record->key.destination_ip[12], 127);  // the dialled address, not the wildcard
+  EXPECT_EQ(record->key.source_port, source_port);
+  EXPECT_GT(record->start_ns, 0U);
+  EXPECT_GE(record->last_ns, record->start_ns);
+  EXPECT_EQ(record->bytes_up, 14U);
   EXPECT_EQ(pool.pool->counters().records_exhausted, 0U);
 }
 
