@@ -105,6 +105,8 @@ Result<void> serve(const Options& options) {
   NP_TRY(pool->start());
   control::ControlThread control(control_options(options), seams);
   NP_TRY(control.start());
+  // The flag outlives a worker that drained; this one takes connections.
+  link->set_live_flag(kernel::LiveFlag::kDrain, false);
   NP_TRY(link->ready());
   health.set_started();
   log_info("worker ready: " + std::to_string(options.workers) + " shards, epoch " +

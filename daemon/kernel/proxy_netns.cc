@@ -228,8 +228,20 @@ Result<void> ProxyNetns::add_routes(Netlink& netlink, bool v6, uint32_t npx, uin
   neighbour.attribute(NDA_LLADDR, np0_mac.data(), np0_mac.size());
   NP_TRY(netlink.request(neighbour, "add the neighbour entry of np0"));
 
-  NetlinkMessage back(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  // A gateway must not be one of our own addresses, and the default above makes every address one.
+  // Without custom rules the kernel keeps both tables in one and sees the link's subnet first; a
+  // second start finds our rules, two tables, and would be refused without this route.
   body.rtm_type = RTN_UNICAST;
+  if (!v6) {
+    NetlinkMessage link(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+    body.rtm_scope = RT_SCOPE_LINK;
+    body.rtm_dst_len = 32;
+    link.body(body).address(RTA_DST, gateway).number(RTA_OIF, npx);
+    NP_TRY(netlink.request(link, "add the route to np0 in the proxy namespace"));
+    body.rtm_dst_len = 0;
+  }
+
+  NetlinkMessage back(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   body.rtm_table = RT_TABLE_MAIN;
   body.rtm_scope = RT_SCOPE_UNIVERSE;
   body.rtm_flags = RTNH_F_ONLINK;
