@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/network.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace np::sim {
+
+using proxy::Action;
+using proxy::TransportEvent;
+
+namespace {
+constexpr uint32_t kBufferBytes = 4096;
+constexpr uint32_t kManyIds = 100;
+}  // namespace
+
+SimNetwork::SimNetwork(uint64_t seed, const Weather& weather, const proxy::EngineLimits& limits)
+    : rng_(seed), weather_(weather), counters_(std::make_unique<proxy::EngineCounters>()) {
+  *counters_ = {};
+  proxy::EngineConfig config;
+  config.seed = seed ^ 0x5eedU;
+  config.limits = &limits;
+  config.counters = counters_.get();
+  engine_ = std::make_unique<proxy::Engine>(config);
+}
+
+SimNetwork::~SimNetwork() {
+  events_ = {};
+  engine_.reset();
+}
+
+void SimNetwork::serve(const SocketAddress& address, std::function<Peer*()> factory) {
+  services_[address] = std::move(factory);
+}
+
+void SimNetwork::connect(Peer& peer, const proxy::Accepted& accepted) {
+  wires_.push_back(std::make_unique<Wire>());
+  Wire& wire = *wires_.back();
+  wire.peer = &peer;
+  wire.open = true;
+  wire.slow = rng_.below(kManyIds) < weather_.slow_reader;
+  peer.wire = &wire;
+  wire.id = engine_->accept(accepted, now_, actions_);
+  by_id_[wire.id.packed()] = &wire;
+  act();
+}
+
+void SimNetwork::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot) {
+  engine_->set_snapshot(std::move(snapshot), now_, actions_);
+  act();
+}
+
+void SimNetwork::drain() {
+  engine_->drain(now_, actions_);
+  act();
+}
+
+// ---- peers -----------------------------------------------------------------------------------
+
+void SimNetwork::send(Peer& peer, std::string_view bytes) {
+  Wire& wire = *peer.wire;
+  if (wire.cut || wire.engine_closed) return;
+  wire.to_engine.append(bytes);
+  deliver_soon(wire);
+}
+
+void SimNetwork::finish(Peer& peer) {
+  Wire& wire = *peer.wire;
+  if (wire.cut || wire.engine_closed) return;
+  wire.finish_queued = true;
+  deliver_soon(wire);
+}
+
+void SimNetwork::reset(Peer& peer) {
+  cut(*peer.wire);
+}
+
+void SimNetwork::later(Duration after, std::function<void()> what) {
+  events_.push({now_ + after, (rng_.next() << 1U) ^ ++order_, std::move(what)});
+}
+
+// ---- wires -----------------------------------------------------------------------------------
+
+Duration SimNetwork::some_delay(const Wire& wire) {
+  const int64_t most = weather_.delay_max.count() * (wire.slow ? 20 : 1);
+  return Duration(static_cast<int64_t>(rng_.next() % static_cast<uint64_t>(most + 1)));
+}
+
+size_t SimNetwork::some_size(size_t available) {
+  if (rng_.below(kManyIds) < weather_.small_chunks) {
+    return std::min<size_t>(available, 1 + rng_.below(7));
+  }
+  if (rng_.below(4) == 0) {
+    return 1 + rng_.below(static_cast<uint32_t>(std::min<size_t>(available, UINT32_MAX - 1)));
+  }
+  return available;
+}
+
+void SimNetwork::deliver_soon(Wire& wire) {
+  if (wire.delivering || !wire.receiving || !wire.open || wire.cut || wire.engine_closed) return;
+  if (wire.to_engine.empty() && (!wire.finish_queued || wire.finish_told)) return;
+  wire.delivering = true;
+  later(some_delay(wire), [this, &wire] { deliver(wire); });
+}
+
+void SimNetwork::deliver(Wire& wire) {
+  wire.delivering = false;
+  if (wire.cut || wire.engine_closed) return;
+  if (rng_.below(1000) < weather_.reset_per_mille) {
+    cut(wire);
+    return;
+  }
+  TransportEvent event;
+  if (!wire.to_engine.empty()) {
+    const size_t n = std::min<size_t>(some_size(wire.to_engine.size()), kBufferBytes);
+    event.kind = TransportEvent::Kind::kReceived;
+    event.data.owner = fill({wire.to_engine.data(), n});
+    event.data.bytes = {event.data.owner.get()->data, n};
+    wire.to_engine.erase(0, n);
+  } else {
+    event.kind = TransportEvent::Kind::kPeerFinished;
+    wire.finish_told = true;
+  }
+  engine_->on_transport(wire.id, event, now_, actions_);
+  event.data.owner = BufferRef();
+  act();
+  deliver_soon(wire);
+}
+
+BufferRef SimNetwork::fill(std::string_view bytes) {
+  auto* buffer = new Buffer;
+  buffer->owner = this;
+  buffer->data = new char[kBufferBytes];
+  buffer->size_bytes = kBufferBytes;
+  std::memcpy(buffer->data, bytes.data(), bytes.size());
+  ++buffers_out_;
+  return BufferRef(buffer);
+}
+
+void SimNetwork::recycle(Buffer* buffer) {
+  --buffers_out_;
+  delete[] buffer->data;  // sanitizers see any later use
+  delete buffer;
+}
+
+void SimNetwork::send_soon(Wire& wire) {
+  later(some_delay(wire), [this, &wire] { complete_send(wire); });
+}
+
+void SimNetwork::complete_send(Wire& wire) {
+  if (wire.cut || wire.engine_closed || wire.iov == nullptr) return;
+  if (rng_.below(1000) < weather_.reset_per_mille) {
+    cut(wire);
+    return;
+  }
+  size_t available = 0;
+  for (uint32_t i = 0; i < wire.iov_count; ++i) available += wire.iov[i].iov_len;
+  NP_CHECK(available > 0);
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kSent;
+  event.sent_bytes = some_size(available);
+  std::string bytes;
+  for (uint32_t i = 0; i < wire.iov_count && bytes.size() < event.sent_bytes; ++i) {
+    const size_t n = std::min(wire.iov[i].iov_len, event.sent_bytes - bytes.size());
+    bytes.append(static_cast<const char*>(wire.iov[i].iov_base), n);
+  }
+  wire.iov = nullptr;
+  // The peer first: what the engine does next (close) must not overtake these bytes.
+  wire.peer->on_bytes(bytes);
+  if (wire.cut) return;
+  engine_->on_transport(wire.id, event, now_, actions_);
+  act();
+}
+
+// Both sides learn of a reset; bytes under way are lost.
+void SimNetwork::cut(Wire& wire) {
+  if (wire.cut) return;
+  wire.cut = true;
+  tell_end(wire, true);
+  if (wire.engine_closed) return;
+  later(some_delay(wire), [this, &wire] {
+    if (wire.engine_closed) return;
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kFailed;
+    event.failure = proxy::Failure::kReset;
+    wire.iov = nullptr;
+    engine_->on_transport(wire.id, event, now_, actions_);
+    act();
+  });
+}
+
+void SimNetwork::tell_end(Wire& wire, bool reset) {
+  if (wire.peer == nullptr || wire.peer_told_end) return;
+  wire.peer_told_end = true;
+  if (reset) {
+    wire.peer->on_reset();
+  } else {
+    wire.peer->on_finished();
+  }
+}
+
+void SimNetwork::close(Wire& wire, Action& action) {
+  NP_CHECK(!wire.engine_closed);
+  wire.engine_closed = true;
+  by_id_.erase(wire.id.packed());
+  if (wire.iov != nullptr && action.keep_alive != nullptr) {
+    // The kernel may go on reading the bytes of a send under way for a while.
+    const iovec* iov = wire.iov;
+    const uint32_t count = wire.iov_count;
+    later(some_delay(wire), [iov, count, keep = action.keep_alive] {
+      volatile char sum = 0;
+      for (uint32_t i = 0; i < count; ++i) {
+        sum = static_cast<char>(sum + *static_cast<const char*>(iov[i].iov_base));
+      }
+    });
+  }
+  const bool lost = action.abortive || wire.iov != nullptr;
+  wire.iov = nullptr;
+  if (!wire.open) return;
+  // Closing with unread bytes resets, as the kernel does.
+  const bool reset = lost || !wire.to_engine.empty();
+  if (reset) wire.cut = true;
+  tell_end(wire, reset);
+}
+
+// ---- actions ---------------------------------------------------------------------------------
+
+void SimNetwork::act() {
+  ++steps_;
+  // Actions never make the engine run at once, so one pass is enough.
+  proxy::ActionList batch;
+  batch.swap(actions_);
+  for (Action& action : batch) carry_out(action);
+}
+
+void SimNetwork::carry_out(Action& action) {
+  if (action.kind == Action::Kind::kConnect) {
+    wires_.push_back(std::make_unique<Wire>());
+    Wire& wire = *wires_.back();
+    wire.id = action.connection;
+    wire.upstream = true;
+    wire.slow = rng_.below(kManyIds) < weather_.slow_reader;
+    NP_CHECK(by_id_.emplace(wire.id.packed(), &wire).second);
+    connect_upstream(wire, action.target);
+    return;
+  }
+  const auto found = by_id_.find(action.connection.packed());
+  NP_CHECK(found != by_id_.end());  // nothing may be said about a connection after its kClose
+  Wire* wire = found->second;
+  switch (action.kind) {
+    case Action::Kind::kReceive:
+      wire->receiving = true;
+      deliver_soon(*wire);
+      return;
+    case Action::Kind::kPauseReceive:
+      wire->receiving = false;
+      return;
+    case Action::Kind::kSend:
+      NP_CHECK(wire->iov == nullptr && action.iov_count > 0);
+      wire->iov = action.iov;
+      wire->iov_count = action.iov_count;
+      send_soon(*wire);
+      return;
+    case Action::Kind::kShutdownWrite:
+      NP_CHECK(wire->iov == nullptr);
+      if (!wire->cut) tell_end(*wire, false);
+      return;
+    case Action::Kind::kClose:
+      close(*wire, action);
+      return;
+    case Action::Kind::kConnect:
+      return;
+  }
+}
+
+void SimNetwork::connect_upstream(Wire& wire, const proxy::ConnectTarget& target) {
+  const uint32_t luck = rng_.below(kManyIds);
+  if (luck < weather_.swallow_percent) return;
+  const auto service = services_.find(target.remote);
+  const bool refused =
+      luck < weather_.swallow_percent + weather_.refuse_percent || service == services_.end();
+  later(some_delay(wire), [this, &wire, refused, service] {
+    if (wire.engine_closed) return;
+    TransportEvent event;
+    if (refused) {
+      event.kind = TransportEvent::Kind::kFailed;
+      event.failure = proxy::Failure::kRefused;
+    } else {
+      event.kind = TransportEvent::Kind::kOpened;
+      wire.open = true;
+      wire.peer = service->second();
+      wire.peer->wire = &wire;
+    }
+    engine_->on_transport(wire.id, event, now_, actions_);
+    act();
+    if (!refused && wire.peer != nullptr && !wire.engine_closed) wire.peer->on_open();
+  });
+}
+
+size_t SimNetwork::wires_open() const {
+  return by_id_.size();
+}
+
+bool SimNetwork::run(Duration limit) {
+  const Instant end = now_ + limit;
+  while (true) {
+    const Instant deadline = engine_->next_deadline();
+    const bool has_event = !events_.empty();
+    if (!has_event && deadline == kNever) return true;
+    if (!has_event || deadline < events_.top().at) {
+      if (deadline > end) return false;
+      // A busy or suspended machine serves deadlines late, never early.
+      Instant at = std::max(now_, deadline);
+      if (rng_.below(kManyIds) < weather_.late_timer_percent) {
+        at += Duration(static_cast<int64_t>(rng_.next() % 3'000'000'000U));
+      }
+      now_ = at;
+      engine_->on_time(now_, actions_);
+      act();
+      continue;
+    }
+    if (events_.top().at > end) return false;
+    Event event = events_.top();
+    events_.pop();
+    now_ = std::max(now_, event.at);
+    event.what();
+  }
+}
+
+}  // namespace np::sim

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scripted clients and origins. A request's path says what its origin does and how long the right
+// answer is ("/s/ID/SIZE/WHAT"), so that each side can check every byte on its own. Bodies are a
+// function of the request's id.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "tests/sim/http_reader.h"
+#include "tests/sim/network.h"
+
+namespace np::sim {
+
+// What an origin does with a request.
+enum class Deed : char {
+  kLength = 'l',      // answer with Content-Length
+  kChunked = 'c',     // chunked
+  kUntilClose = 'u',  // delimited by FIN
+  kEarly = 'e',       // answer before the request's body was read
+  kSlow = 'd',        // answer after a while
+  kInterim = 'i',     // a 103 first
+  kClose = 'k',       // Connection: close
+  kStale = 's',       // answer, then close the kept connection unannounced
+  kError = 'x',       // 503 with a body
+  kCut = 't',         // half a Content-Length body, then FIN
+  kCutChunked = 'T',  // a chunked body without end, then RST
+  kReset = 'r',       // RST instead of an answer
+  kGarbage = 'g',     // not HTTP
+  kHang = 'h',        // nothing at all
+};
+
+char pattern_byte(uint64_t id, size_t at);
+std::string pattern(uint64_t id, size_t size);
+
+// What all peers of one world report to.
+struct Ledger {
+  std::vector<std::string> violations;
+  uint64_t asked = 0;
+  uint64_t answered = 0;     // whole answers of origins
+  uint64_t own_answers = 0;  // whole answers of the proxy
+  uint64_t cut = 0;          // no answer, or a visibly cut one
+  std::unordered_map<int, uint64_t> by_status;
+  std::unordered_map<uint64_t, uint32_t> seen_by_origins;  // times a request arrived there
+  bool clean = false;  // nothing goes wrong in this world: every answer must come from the origin
+  void violation(const std::string& what) { violations.push_back(what); }
+};
+
+class Origin : public Peer {
+ public:
+  Origin(SimNetwork& network, Ledger& ledger) : network_(network), ledger_(ledger) {}
+  void on_bytes(std::string_view bytes) override;
+  void on_finished() override;
+  void on_reset() override { gone_ = true; }
+
+ private:
+  void serve(const HttpMessage& request, bool body_checked);
+  void answer(Deed deed, uint64_t id, size_t size, bool head);
+  void send_body(uint64_t id, size_t size, bool chunked);
+
+  SimNetwork& network_;
+  Ledger& ledger_;
+  HttpReader reader_{HttpReader::Role::kRequests};
+  bool gone_ = false;
+  bool sent_continue_ = false;
+  bool early_ = false;  // the current request has been answered before its end
+};
+
+struct Plan {
+  uint64_t id = 0;
+  std::string method;
+  Deed deed = Deed::kLength;
+  size_t answer_size = 0;
+  size_t body_size = 0;
+  bool chunked = false;
+  bool expect = false;
+};
+
+class Client : public Peer {
+ public:
+  Client(SimNetwork& network, Ledger& ledger, std::vector<Plan> plans);
+  void start();
+  void on_bytes(std::string_view bytes) override;
+  void on_finished() override;
+  void on_reset() override;
+  bool is_done() const { return ended_; }
+
+  bool pipelines = false;
+  bool finishes = false;       // FIN after the last request
+  uint32_t leave_percent = 0;  // chance per request to vanish in the middle
+
+ private:
+  void send_next();
+  void send_body(const Plan& plan);
+  void check(const HttpMessage& answer);
+  void end(bool clean_end);
+
+  SimNetwork& network_;
+  Ledger& ledger_;
+  std::deque<Plan> waiting_;  // not sent
+  std::deque<Plan> sent_;     // sent, not answered
+  HttpReader reader_{HttpReader::Role::kResponses};
+  bool ended_ = false;
+  bool closing_ = false;  // an answer said so
+  bool body_owed_ = false;
+};
+
+// Opaque connections: the origin echoes; both sides check and half-close.
+class EchoOrigin : public Peer {
+ public:
+  EchoOrigin(SimNetwork& network, std::string greeting)
+      : network_(network), greeting_(std::move(greeting)) {}
+  void on_open() override { network_.send(*this, greeting_); }
+  void on_bytes(std::string_view bytes) override { network_.send(*this, bytes); }
+  void on_finished() override { network_.finish(*this); }
+  void on_reset() override {}
+
+ private:
+  SimNetwork& network_;
+  std::string greeting_;
+};
+
+class EchoClient : public Peer {
+ public:
+  EchoClient(SimNetwork& network, Ledger& ledger, uint64_t id, size_t size, std::string greeting);
+  void start();
+  void on_bytes(std::string_view bytes) override { got_.append(bytes); }
+  void on_finished() override;
+  void on_reset() override;
+
+ private:
+  SimNetwork& network_;
+  Ledger& ledger_;
+  uint64_t id_;
+  size_t size_;
+  std::string greeting_;
+  std::string got_;
+  bool ended_ = false;
+};
+
+}  // namespace np::sim

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Seeded worlds. NP_SIM_SEED repeats one world, NP_SIM_EXCHANGES sets how many requests are made.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/sim/peers.h"
+#include "tests/support/policy_fixture.h"
+
+namespace np::sim {
+namespace {
+
+constexpr char kService[] = "10.96.0.1:80";
+constexpr char kTcpService[] = "10.96.0.2:5432";
+constexpr char kBind[] = "0.0.0.0:8080";
+
+uint64_t from_environment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+struct World {
+  explicit World(uint64_t world_seed);
+  void populate();
+  void check();
+
+  uint64_t seed;
+  Rng dice;
+  Weather weather;
+  proxy::EngineLimits limits;
+  test::PolicyFixture policy;
+  Ledger ledger;
+  std::vector<std::unique_ptr<Peer>> peers;
+  std::vector<Client*> clients;
+  std::unique_ptr<SimNetwork> network;
+  uint64_t next_id = 1;
+};
+
+World::World(uint64_t world_seed) : seed(world_seed), dice(world_seed) {
+  ledger.clean = dice.below(3) == 0;
+  weather.small_chunks = dice.below(3) == 0 ? 60 : 5;
+  weather.slow_reader = dice.below(4) == 0 ? 30 : 0;
+  if (!ledger.clean) {
+    weather.refuse_percent = dice.below(10);
+    weather.swallow_percent = dice.below(3);
+    weather.reset_per_mille = dice.below(4) == 0 ? 10 : 0;
+    weather.late_timer_percent = dice.below(4) == 0 ? 5 : 0;
+  }
+  network = std::make_unique<SimNetwork>(seed * 3 + 1, weather, limits);
+  policy::Cluster& cluster =
+      policy.add_cluster("web", {"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"});
+  cluster.pool.connect_timeout = std::chrono::seconds(3);
+  cluster.pool.idle_timeout = std::chrono::seconds(20);
+  if (dice.below(4) == 0) cluster.pool.max_requests_per_connection = 1 + dice.below(5);
+  if (dice.below(2) == 0) {
+    cluster.load_balancing.kind = policy::LoadBalancing::Kind::kLeastRequest;
+  }
+  policy::Route& route = policy.add_route(&cluster);
+  if (!ledger.clean) {
+    route.timeout = std::chrono::seconds(5);
+    if (dice.below(2) == 0) {
+      route.retry.attempts = dice.below(4);
+      route.retry.on = policy::kRetry5xx | policy::kRetryConnectFailure | policy::kRetryReset;
+      if (dice.below(2) == 0) route.retry.per_try_timeout = std::chrono::seconds(1);
+    }
+    if (dice.below(3) == 0) {
+      route.fault.emplace();
+      route.fault->delay = policy::Fault::Delay{std::chrono::milliseconds(100), 200'000};
+      route.fault->abort = policy::Fault::Abort{418, 100'000};
+    }
+    if (dice.below(4) == 0) route.mirrors.push_back({&cluster, 300'000});
+  }
+  test::PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/s/", &route});
+  policy.capture(kService, &table);
+  policy.listen(kBind, &table);
+  policy::Cluster& db = policy.add_cluster("db", {"10.1.0.9:5432"});
+  test::PrefixTable& tcp = policy.add_table();
+  tcp.entries.push_back({"", &policy.add_route(&db)});
+  policy.capture(kTcpService, &tcp, policy::Protocol::kTcp);
+  for (const policy::Endpoint& endpoint : cluster.endpoints) {
+    network->serve(endpoint.address, [this] {
+      peers.push_back(std::make_unique<Origin>(*network, ledger));
+      return peers.back().get();
+    });
+  }
+  network->serve(db.endpoints[0].address, [this] {
+    peers.push_back(std::make_unique<EchoOrigin>(*network, "ready\n"));
+    return peers.back().get();
+  });
+  network->set_snapshot(policy.snapshot);
+}
+
+Plan make_plan(World& world) {
+  static constexpr Deed kGood[] = {Deed::kLength, Deed::kLength,  Deed::kChunked,   Deed::kSlow,
+                                   Deed::kClose,  Deed::kInterim, Deed::kUntilClose};
+  static constexpr Deed kBad[] = {Deed::kEarly, Deed::kStale,      Deed::kError,
+                                  Deed::kCut,   Deed::kReset,      Deed::kGarbage,
+                                  Deed::kHang,  Deed::kCutChunked, Deed::kStale};
+  Rng& dice = world.dice;
+  Plan plan;
+  plan.id = world.next_id;
+  world.next_id += 2;
+  static constexpr const char* kMethods[] = {"GET", "GET", "GET", "HEAD", "POST", "PUT"};
+  plan.method = kMethods[dice.below(6)];
+  plan.deed =
+      !world.ledger.clean && dice.below(3) == 0 ? kBad[dice.below(9)] : kGood[dice.below(7)];
+  plan.answer_size = dice.below(20) == 0 ? dice.below(200'000) : dice.below(3000);
+  plan.body_size = dice.below(20) == 0 ? dice.below(200'000) : dice.below(2000);
+  plan.chunked = dice.below(2) == 0;
+  plan.expect = dice.below(8) == 0;
+  return plan;
+}
+
+void World::populate() {
+  const uint32_t count = 4 + dice.below(12);
+  for (uint32_t i = 0; i < count; ++i) {
+    std::vector<Plan> plans;
+    for (uint32_t n = 1 + dice.below(20); n > 0; --n) plans.push_back(make_plan(*this));
+    const bool pipelines = dice.below(4) == 0;
+    if (pipelines) {
+      for (Plan& plan : plans) plan.expect = false;
+    }
+    auto client = std::make_unique<Client>(*network, ledger, std::move(plans));
+    client->pipelines = pipelines;
+    client->finishes = dice.below(3) == 0;
+    if (!ledger.clean) client->leave_percent = dice.below(3) == 0 ? 10 : 0;
+    clients.push_back(client.get());
+    Peer* peer = client.get();
+    peers.push_back(std::move(client));
+    const bool captured = dice.below(2) == 0;
+    network->later(std::chrono::milliseconds(dice.below(50)), [this, peer, captured] {
+      proxy::Accepted accepted;
+      accepted.captured = captured;
+      accepted.local = SocketAddress::parse(captured ? kService : kBind).value();
+      accepted.peer = SocketAddress::parse("10.2.0.1:1234").value();
+      network->connect(*peer, accepted);
+      static_cast<Client*>(peer)->start();
+    });
+  }
+  if (dice.below(3) != 0) return;
+  auto echo =
+      std::make_unique<EchoClient>(*network, ledger, next_id, dice.below(100'000), "ready\n");
+  EchoClient* client = echo.get();
+  peers.push_back(std::move(echo));
+  network->later(std::chrono::milliseconds(5), [this, client] {
+    proxy::Accepted accepted;
+    accepted.captured = true;
+    accepted.local = SocketAddress::parse(kTcpService).value();
+    accepted.peer = SocketAddress::parse("10.2.0.2:999").value();
+    network->connect(*client, accepted);
+    client->start();
+  });
+}
+
+void World::check() {
+  for (const std::string& violation : ledger.violations) ADD_FAILURE() << violation;
+  const proxy::EngineCounters& c = network->counters();
+  EXPECT_EQ(c.downstream_rq_started,
+            c.downstream_rq_completed + c.downstream_rq_refused + c.downstream_rq_aborted);
+  EXPECT_EQ(c.tcp_cx_started, c.tcp_cx_ended);
+  EXPECT_EQ(c.mirror_started, c.mirror_ended);
+  EXPECT_EQ(c.upstream_cx_total, c.upstream_cx_destroy);
+  EXPECT_EQ(c.downstream_cx_total, c.downstream_cx_destroy);
+  const uint64_t answered = c.downstream_rq_completed + c.downstream_rq_refused;
+  EXPECT_LE(ledger.answered + ledger.own_answers, answered);
+  EXPECT_LE(answered, ledger.answered + ledger.own_answers + ledger.cut);
+  EXPECT_EQ(network->engine().open_downstream(), 0U);
+  EXPECT_EQ(network->engine().open_upstream(), 0U);
+  EXPECT_EQ(network->wires_open(), 0U);
+  EXPECT_EQ(network->buffers_out(), 0U);
+  EXPECT_EQ(network->engine().next_deadline(), kNever);
+  if (ledger.clean) {
+    EXPECT_EQ(ledger.answered, ledger.asked);
+  }
+}
+
+TEST(Sim, WorldsKeepTheirPromises) {
+  const uint64_t only = from_environment("NP_SIM_SEED", 0);
+  const uint64_t wanted = from_environment("NP_SIM_EXCHANGES", 100'000);
+  const uint64_t first = only != 0 ? only : 1;
+  uint64_t exchanges = 0;
+  for (uint64_t seed = first; exchanges < wanted && (only == 0 || seed == only); ++seed) {
+    World world(seed);
+    world.populate();
+    EXPECT_TRUE(world.network->run(std::chrono::hours(3))) << "the world does not come to rest";
+    world.check();
+    exchanges += world.ledger.asked;
+    if (HasFailure()) {
+      FAIL() << "repeat with NP_SIM_SEED=" << seed << " clean=" << world.ledger.clean;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace np::sim
