@@ -196,8 +196,9 @@ Result<void> ProxyNetns::configure(uint32_t uplink_mtu, const MacAddress& np0_ma
   has_v6_ = ::access("/proc/sys/net/ipv6", F_OK) == 0;
   for (const bool v6 : {false, true}) {
     if (v6 && !has_v6_) continue;
-    NP_TRY(add_routes(netlink, v6, npx->ifindex, uplink_mtu, np0_mac));
+    // Rules first: a gateway is looked up by them, and must not be found in table local.
     NP_TRY(add_rules(netlink, v6));
+    NP_TRY(add_routes(netlink, v6, npx->ifindex, uplink_mtu, np0_mac));
   }
   return ok();
 }
@@ -244,7 +245,6 @@ Result<void> ProxyNetns::add_routes(Netlink& netlink, bool v6, uint32_t npx, uin
   NetlinkMessage back(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
   body.rtm_table = RT_TABLE_MAIN;
   body.rtm_scope = RT_SCOPE_UNIVERSE;
-  body.rtm_flags = RTNH_F_ONLINK;
   back.body(body).address(RTA_GATEWAY, gateway).number(RTA_OIF, npx);
   const size_t metrics = back.begin_nest(RTA_METRICS);
   back.number(RTAX_MTU, uplink_mtu);

@@ -81,7 +81,7 @@ std::string peer_name(int fd) {
   return SocketAddress::from_sockaddr(reinterpret_cast<sockaddr*>(&address)).to_string();
 }
 
-void CaptureFixture::SetUp() {
+void PodFixture::SetUp() {
   if (::geteuid() != 0 || ::unshare(CLONE_NEWNET) != 0) {
     GTEST_SKIP() << "needs root, to make network namespaces";
   }
@@ -94,6 +94,22 @@ void CaptureFixture::SetUp() {
   ASSERT_TRUE(
       run("ip link set lo up; sysctl -qw net.ipv4.ip_forward=1 "
           "net.ipv6.conf.all.forwarding=1"));
+}
+
+void PodFixture::TearDown() {
+  if (instance_.empty()) return;
+  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
+  EXPECT_TRUE(ProxyNetns::remove(names_).has_value());
+  EXPECT_TRUE(Loader::remove_pins(names_).has_value());
+}
+
+void PodFixture::make_pod(PodKind kind) {
+  ASSERT_TRUE(run(kind == PodKind::kRouted ? add_routed(pod_netns_) : add_bridged(pod_netns_)));
+}
+
+void CaptureFixture::SetUp() {
+  PodFixture::SetUp();
+  if (IsSkipped() || HasFatalFailure()) return;
   auto loader = Loader::load(names_);
   ASSERT_TRUE(loader.has_value()) << loader.error().to_string();
   loader_ = std::move(*loader);
@@ -124,14 +140,11 @@ void CaptureFixture::TearDown() {
   pods_.reset();
   listeners_ = ListenerSet();
   loader_.reset();
-  if (instance_.empty()) return;
-  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
-  EXPECT_TRUE(ProxyNetns::remove(names_).has_value());
-  EXPECT_TRUE(Loader::remove_pins(names_).has_value());
+  PodFixture::TearDown();
 }
 
 void CaptureFixture::add_pod(PodKind kind, Hook hook) {
-  ASSERT_TRUE(run(kind == PodKind::kRouted ? add_routed(pod_netns_) : add_bridged(pod_netns_)));
+  make_pod(kind);
   const HookPoint ret{proxy_->np0_ifindex(), loader_->link_pin("np_ret_in"), "np_ret_in"};
   const auto attached = attach_hook(hook, ret, loader_->program_fd(Program::kRetIn));
   ASSERT_TRUE(attached.has_value()) << attached.error().to_string();
@@ -170,7 +183,7 @@ void CaptureFixture::beat(Duration age) {
   ASSERT_EQ(::bpf_map_update_elem(loader_->map_fd(Map::kLive), &zero, &live, BPF_ANY), 0);
 }
 
-void CaptureFixture::in_pod(const std::function<void()>& work) {
+void PodFixture::in_pod(const std::function<void()>& work) {
   const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   const Fd pod(::open(("/run/netns/" + pod_netns_).c_str(), O_RDONLY | O_CLOEXEC));
   ASSERT_EQ(::setns(pod.get(), CLONE_NEWNET), 0);
@@ -178,7 +191,7 @@ void CaptureFixture::in_pod(const std::function<void()>& work) {
   ASSERT_EQ(::setns(home.get(), CLONE_NEWNET), 0);
 }
 
-int CaptureFixture::connect_from_pod(const char* address, Fd* socket, uint16_t source_port) {
+int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t source_port) {
   const SocketAddress target = *SocketAddress::parse(address);
   int result = -1;
   in_pod([&] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// CaptureFixture: a private host namespace, a pod in it (routed or bridged) and the capture side of
-// a supervisor, without daemon. Each test has its own instance, removed before and after.
+// PodFixture: a private host namespace and a pod in it, routed or bridged. CaptureFixture: the same
+// with the capture side of a supervisor, without daemon. Each test has its own instance, named
+// after it and removed before and after.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,30 +23,41 @@ namespace np::kernel {
 
 enum class PodKind : uint8_t { kRouted, kBridged };
 
-class CaptureFixture : public ::testing::Test {
+// The namespaces of one test.
+class PodFixture : public ::testing::Test {
  protected:
   void SetUp() override;
   void TearDown() override;
 
-  // Pod 1 at 10.77.1.2 and fd77::1:2, registered; its gateway is the host.
-  void add_pod(PodKind kind, Hook hook);
-  // Captures `address` as service 7 "shop/web".
-  void capture(const char* address, np_fail fail = NP_FAIL_OPEN,
-               np_action action = NP_ACTION_CAPTURE);
-  // Writes a heartbeat that is `age` old.
-  void beat(Duration age = Duration(0));
+  // Pod with 10.77.1.2 and fd77::1:2 behind "vpod"; its gateway is the host. Not registered.
+  void make_pod(PodKind kind);
   // Runs `work` in the pod's namespace, on this thread.
   void in_pod(const std::function<void()>& work);
   // connect() from the pod; waits up to 2 s. 0 or errno.
   int connect_from_pod(const char* address, Fd* socket, uint16_t source_port = 0);
+
+  std::string instance_, pod_netns_;
+  InstanceNames names_;
+};
+
+class CaptureFixture : public PodFixture {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  // make_pod(), attached as pod 1 "shop/front".
+  void add_pod(PodKind kind, Hook hook);
+  // Captures `address` as service 7 "web.shop".
+  void capture(const char* address, np_fail fail = NP_FAIL_OPEN,
+               np_action action = NP_ACTION_CAPTURE);
+  // Writes a heartbeat that is `age` old.
+  void beat(Duration age = Duration(0));
   // Accepts from any listener of the proxy namespace; not open after 2 s without a connection.
   Fd accept_any();
   np_stats stats() { return *loader_->read_stats(); }
   // The only record of np_flows, or none.
   bool only_flow(np_flow* flow);
 
-  std::string instance_, pod_netns_;
-  InstanceNames names_;
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<ProxyNetns> proxy_;
   ListenerSet listeners_;
