@@ -126,7 +126,8 @@ class Core {
   void failed(Connection& connection, Failure failure);
   void lose(Connection& connection);
   bool may_parse(const Connection& connection);
-  size_t parse(Connection& connection, const Slice& slice);
+  // `is_queued`: the slice is the front of the connection's input.
+  size_t parse(Connection& connection, const Slice& slice, bool is_queued);
   void parse_input(Connection& connection);
   void deliver_finish(Connection& connection);
   void dispatch(Connection& connection, const BufferRef& owner);

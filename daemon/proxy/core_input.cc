@@ -71,7 +71,7 @@ void Core::receive(Connection& connection, const Slice& data) {
   size_t used = 0;
   if (connection.input.empty() && connection.state() == ConnectionState::kOpen &&
       may_parse(connection)) {
-    used = parse(connection, data);
+    used = parse(connection, data, false);
     if (connection.state() != ConnectionState::kOpen) return;
   }
   if (used == data.bytes.size()) return;
@@ -158,7 +158,7 @@ bool Core::may_parse(const Connection& connection) {
   return has_room(connection);
 }
 
-size_t Core::parse(Connection& connection, const Slice& slice) {
+size_t Core::parse(Connection& connection, const Slice& slice, bool is_queued) {
   events_.clear();
   size_t used = slice.bytes.size();
   if (connection.codec != nullptr) {
@@ -171,6 +171,9 @@ size_t Core::parse(Connection& connection, const Slice& slice) {
   if (connection.side == Connection::Side::kDownstream && !connection.exchange) {
     note_head_bytes(connection, slice.bytes.substr(0, used));
   }
+  // Before the events are acted on: an answer that ends here makes its connection idle, and bytes
+  // still queued would mean that the endpoint sent more than an answer.
+  if (is_queued) connection.input.consume(used);
   dispatch(connection, slice.owner);
   return used;
 }
@@ -178,10 +181,9 @@ size_t Core::parse(Connection& connection, const Slice& slice) {
 void Core::parse_input(Connection& connection) {
   while (!connection.input.empty() && may_parse(connection)) {
     const Slice slice = connection.input.front();
-    const size_t used = parse(connection, slice);
+    const size_t used = parse(connection, slice, true);
     if (connection.state() != ConnectionState::kOpen) return;
     if (used == 0) return;  // the codec waits for the end of the response
-    connection.input.consume(used);
   }
 }
 

@@ -63,9 +63,10 @@ void Exchange::begin_try() {
 // The caller's own address in the endpoint's family, because a pod may dial one family and be given
 // an endpoint of the other. Unspecified: the node's address is used.
 IpAddress Exchange::source_for(const IpAddress& endpoint) const {
-  if (caller_.pod == nullptr) return peer_.is_v4() == endpoint.is_v4() ? peer_ : IpAddress{};
+  const std::span<const IpAddress> own =
+      caller_.pod != nullptr ? std::span<const IpAddress>(caller_.pod->ips) : std::span(&peer_, 1);
   IpAddress source;
-  for (const IpAddress& ip : caller_.pod->ips) {
+  for (const IpAddress& ip : own) {
     // A pod that reaches itself must not see its own address as the source (capture R28).
     if (ip == endpoint) return IpAddress{};
     if (ip.is_v4() == endpoint.is_v4() && source.is_unspecified()) source = ip;

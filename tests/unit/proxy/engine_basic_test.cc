@@ -87,6 +87,25 @@ TEST_F(EngineBasic, PostBodyAndChunkedAnswer) {
   EXPECT_FALSE(client.closed);
 }
 
+// An answer that waited for a slow client ends in bytes that were queued: its connection is as good
+// as any.
+TEST_F(EngineBasic, AnswerThatWasHeldBackKeepsItsConnection) {
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET /big HTTP/1.1\r\nHost: reviews\r\n\r\n");
+  Socket& origin = rig.upstream(0);
+  rig.open(origin);
+  client.hold = true;
+  rig.send(origin, "HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n");
+  for (int i = 0; i < 20; ++i) rig.send(origin, std::string(10'000, 'b'));
+  client.hold = false;
+  rig.release(client);
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 1U);
+  EXPECT_FALSE(origin.closed);
+  rig.send(client, "GET /next HTTP/1.1\r\nHost: reviews\r\n\r\n");
+  EXPECT_EQ(rig.upstreams().size(), 1U);
+}
+
 TEST_F(EngineBasic, PipelinedRequestsAreAnsweredInOrder) {
   rig.use(policy);
   Socket& client = rig.connect_captured(kService);
