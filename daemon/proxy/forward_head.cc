@@ -125,7 +125,7 @@ std::string_view Exchange::make_request_id() {
   write_hex(high, text + 14, 4);
   write_hex(low >> 48U, text + 19, 4);
   write_hex(low, text + 24, 12);
-  for (const size_t dash : {8, 13, 18, 23}) text[dash] = '-';
+  for (const size_t dash : {size_t{8}, size_t{13}, size_t{18}, size_t{23}}) text[dash] = '-';
   return {text, 36};
 }
 

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies, back-pressure, half-close, cut answers, tunnels, opaque TCP, drain, policy changes.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/engine_rig.h"
+
+namespace np::test {
+namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using Socket = EngineRig::Socket;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr char kService[] = "10.96.0.10:9080";
+constexpr char kTcp[] = "10.96.0.11:3306";
+constexpr char kAuto[] = "10.96.0.12:7000";
+constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
+constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+class EngineFlow : public ::testing::Test {
+ protected:
+  EngineFlow() {
+    cluster = &policy.add_cluster("web", {"10.1.0.1:9080"});
+    route = &policy.add_route(cluster);
+    table = &policy.add_table();
+    table->entries.push_back({"/", route});
+    policy.capture(kService, table);
+    policy::Cluster& db = policy.add_cluster("db", {"10.1.0.5:3306"});
+    tcp = &policy.add_table();
+    tcp->entries.push_back({"", &policy.add_route(&db)});
+    policy.capture(kTcp, tcp, policy::Protocol::kTcp);
+    policy::CapturedPort& any = policy.capture(kAuto, table, policy::Protocol::kAuto);
+    any.tcp_routes = tcp;
+  }
+  // A client whose request is with the origin.
+  std::pair<Socket*, Socket*> ask(std::string_view request = kGet) {
+    Socket& client = rig.connect_captured(kService);
+    rig.send(client, request);
+    Socket& origin = *rig.upstreams().back();
+    if (!origin.opened) rig.open(origin);
+    return {&client, &origin};
+  }
+  PolicyFixture policy;
+  policy::Cluster* cluster;
+  policy::Route* route;
+  PrefixTable* table;
+  PrefixTable* tcp;
+  EngineRig rig;
+};
+
+TEST_F(EngineFlow, CutBodyAbortsTheClient) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this");
+  rig.finish(*origin);
+  EXPECT_TRUE(client->closed);
+  EXPECT_TRUE(client->aborted);
+  EXPECT_EQ(rig.counters().ended_upstream_truncated, 1U);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineFlow, CutChunkedBodyGetsNoLastChunk) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  rig.fail(*origin);
+  EXPECT_THAT(rig.take(*client), EndsWith("3\r\nabc\r\n"));
+  EXPECT_TRUE(client->aborted);
+}
+
+TEST_F(EngineFlow, UntilCloseBodyBecomesChunked) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, "HTTP/1.1 200 OK\r\n\r\nabc");
+  rig.finish(*origin);
+  EXPECT_THAT(rig.take(*client), EndsWith("3\r\nabc\r\n0\r\n\r\n"));
+  EXPECT_FALSE(client->closed);
+  EXPECT_TRUE(origin->closed);
+}
+
+TEST_F(EngineFlow, BrokenAnswerIs502) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const std::string answer = rig.take(*client);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 502 Bad Gateway\r\n"));
+  EXPECT_THAT(answer, HasSubstr("reset reason: protocol error"));
+  EXPECT_TRUE(origin->closed);
+}
+
+TEST_F(EngineFlow, ClientFinAfterTheRequestIsServed) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.finish(*client);
+  EXPECT_FALSE(client->closed);
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
+  EXPECT_TRUE(client->closed);
+  EXPECT_FALSE(client->aborted);
+}
+
+TEST_F(EngineFlow, ClientFinInTheRequestCancelsIt) {
+  rig.use(policy);
+  auto [client, origin] = ask("POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\n\r\nabc");
+  rig.finish(*client);
+  EXPECT_TRUE(client->closed);
+  EXPECT_TRUE(origin->closed);
+  EXPECT_EQ(rig.counters().ended_client_gone, 1U);
+}
+
+TEST_F(EngineFlow, HeadAnswerHasLengthAndNoBody) {
+  rig.use(policy);
+  auto [client, origin] = ask("HEAD /x HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n");
+  const std::string answer = rig.take(*client);
+  EXPECT_THAT(answer, HasSubstr("500\r\n"));
+  EXPECT_THAT(answer, EndsWith("\r\n\r\n"));
+  rig.send(*client, kGet);
+  EXPECT_EQ(rig.upstreams().size(), 1U);
+}
+
+TEST_F(EngineFlow, ExpectContinuePassesBothWays) {
+  rig.use(policy);
+  auto [client, origin] =
+      ask("POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_THAT(rig.take(*origin), HasSubstr("100-continue\r\n"));
+  rig.send(*origin, "HTTP/1.1 100 Continue\r\n\r\n");
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 100 Continue\r\n"));
+  rig.send(*client, "abc");
+  EXPECT_EQ(rig.take(*origin), "abc");
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 200"));
+  EXPECT_FALSE(client->closed);
+}
+
+TEST_F(EngineFlow, EarlyAnswerIsPassedOnAndNothingIsReused) {
+  rig.use(policy);
+  auto [client, origin] = ask("POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 900\r\n\r\nabc");
+  rig.send(*origin, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 413"));
+  EXPECT_TRUE(origin->closed);
+  EXPECT_TRUE(client->fin);
+  EXPECT_EQ(rig.counters().ended_completed, 1U);
+}
+
+TEST_F(EngineFlow, SlowReaderStopsTheOriginWithBoundedMemory) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  client->hold = true;
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+  size_t taken = 0;
+  while (origin->receiving && taken < 1'000'000) {
+    rig.send(*origin, std::string(4000, 'z'));
+    taken += 4000;
+  }
+  EXPECT_FALSE(origin->receiving);
+  EXPECT_LE(taken, 48'000U);
+  rig.release(*client);
+  EXPECT_TRUE(origin->receiving);
+  for (; taken < 1'000'000; taken += 4000) rig.send(*origin, std::string(4000, 'z'));
+  EXPECT_GT(rig.take(*client).size(), 1'000'000U);
+}
+
+TEST_F(EngineFlow, SlowOriginStopsTheClient) {
+  rig.use(policy);
+  auto [client, origin] = ask("PUT / HTTP/1.1\r\nHost: r\r\nContent-Length: 1000000\r\n\r\n");
+  origin->hold = true;
+  size_t taken = 0;
+  while (client->receiving && taken < 1'000'000) {
+    rig.send(*client, std::string(4000, 'z'));
+    taken += 4000;
+  }
+  EXPECT_FALSE(client->receiving);
+  EXPECT_LE(taken, 100'000U);
+  rig.release(*origin);
+  EXPECT_TRUE(client->receiving);
+}
+
+TEST_F(EngineFlow, BytesBehindAnAnswerAreNeverUsed) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, std::string(kOk) + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
+  EXPECT_TRUE(origin->closed);
+  rig.send(*client, kGet);
+  EXPECT_EQ(rig.take(*client), "");
+  EXPECT_EQ(rig.upstreams().size(), 2U);
+}
+
+TEST_F(EngineFlow, WebsocketBecomesATunnelBothWays) {
+  route->websocket = true;
+  rig.use(policy);
+  auto [client, origin] =
+      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+          "Sec-WebSocket-Key: abc=\r\n\r\nearly");
+  const std::string request = rig.take(*origin);
+  EXPECT_THAT(request, HasSubstr("websocket\r\n"));
+  EXPECT_THAT(request, HasSubstr("Sec-WebSocket-Key: abc=\r\n"));
+  rig.send(*origin,
+           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+           "\r\nhello");
+  const std::string answer = rig.take(*client);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 101 "));
+  EXPECT_THAT(answer, HasSubstr("websocket\r\n"));
+  EXPECT_THAT(answer, EndsWith("\r\n\r\nhello"));
+  EXPECT_EQ(rig.take(*origin), "early");
+  rig.send(*client, "more");
+  EXPECT_EQ(rig.take(*origin), "more");
+  rig.finish(*client);  // half: the other direction stays
+  EXPECT_TRUE(origin->fin);
+  rig.send(*origin, "still");
+  EXPECT_EQ(rig.take(*client), "still");
+  rig.finish(*origin);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_TRUE(origin->closed);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineFlow, UpgradeIsNotForwardedWhereTheRouteForbidsIt) {
+  rig.use(policy);
+  auto [client, origin] =
+      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  EXPECT_THAT(rig.take(*origin), Not(HasSubstr("websocket")));
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(EngineFlow, OpaquePortIsDialledBeforeTheClientSpeaks) {
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kTcp);
+  ASSERT_EQ(rig.upstreams().size(), 1U);
+  Socket& origin = rig.upstream(0);
+  EXPECT_TRUE(origin.target.abort_on_crash);
+  rig.open(origin);
+  rig.send(origin, "5.7.0-server");
+  EXPECT_EQ(rig.take(client), "5.7.0-server");
+  rig.send(client, "login");
+  EXPECT_EQ(rig.take(origin), "login");
+  rig.finish(origin);
+  EXPECT_TRUE(client.fin);
+  EXPECT_FALSE(client.closed);
+  rig.send(client, "bye");
+  EXPECT_EQ(rig.take(origin), "bye");
+  rig.finish(client);
+  EXPECT_TRUE(client.closed && !client.aborted);
+  EXPECT_TRUE(origin.closed && !origin.aborted);
+  EXPECT_EQ(rig.counters().ended_tcp_closed, 1U);
+  EXPECT_EQ(rig.engine().next_deadline(), kNever);
+}
+
+TEST_F(EngineFlow, OpaqueResetIsPassedOn) {
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kTcp);
+  rig.open(rig.upstream(0));
+  rig.send(client, "x");
+  rig.fail(client);
+  EXPECT_TRUE(rig.upstream(0).closed && rig.upstream(0).aborted);
+}
+
+TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
+  rig.use(policy);
+  Socket& http = rig.connect_captured(kAuto);
+  rig.send(http, "GE");
+  EXPECT_TRUE(rig.upstreams().empty());
+  rig.send(http, "T /x HTTP/1.1\r\nHost: r\r\n\r\n");
+  ASSERT_EQ(rig.upstreams().size(), 1U);
+  EXPECT_EQ(rig.upstream(0).target.remote.to_string(), "10.1.0.1:9080");
+  Socket& other = rig.connect_captured(kAuto);
+  rig.send(other, "\x16\x03\x01");
+  ASSERT_EQ(rig.upstreams().size(), 2U);
+  EXPECT_EQ(rig.upstream(1).target.remote.to_string(), "10.1.0.5:3306");
+  rig.open(rig.upstream(1));
+  EXPECT_EQ(rig.take(rig.upstream(1)), "\x16\x03\x01");
+  Socket& silent = rig.connect_captured(kAuto);
+  EXPECT_TRUE(silent.receiving);
+  rig.advance(milliseconds(50));
+  EXPECT_EQ(rig.upstreams().size(), 3U);
+}
+
+TEST_F(EngineFlow, NewPolicyActsOnKeptConnections) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, kOk);
+  rig.take(*client);
+  PolicyFixture next;
+  policy::Route& teapot = next.add_route(nullptr);
+  teapot.action = policy::Route::Action::kDirectResponse;
+  teapot.direct_response = policy::DirectResponse{418, "short and stout", ""};
+  PrefixTable& other = next.add_table();
+  other.entries.push_back({"/", &teapot});
+  next.capture(kService, &other);
+  rig.use(next);
+  EXPECT_TRUE(origin->closed);  // nothing names that endpoint any more
+  rig.send(*client, kGet);
+  const std::string answer = rig.take(*client);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 418"));
+  EXPECT_THAT(answer, EndsWith("short and stout"));
+  rig.use(
+      PolicyFixture());  // the service is not covered any more: straight to where it was dialled
+  rig.send(*client, kGet);
+  EXPECT_EQ(rig.upstreams().back()->target.remote.to_string(), kService);
+}
+
+TEST_F(EngineFlow, RequestUnderWayKeepsItsPolicy) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  policy = PolicyFixture();
+  rig.use(policy);
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), EndsWith("ok"));
+  EXPECT_EQ(rig.counters().ended_completed, 1U);
+}
+
+TEST_F(EngineFlow, DrainClosesIdleAndAnnouncesOnTheRest) {
+  rig.use(policy);
+  Socket& idle = rig.connect_captured(kService);
+  auto [client, origin] = ask();
+  rig.drain();
+  EXPECT_TRUE(idle.closed && !idle.aborted);
+  EXPECT_FALSE(client->closed);
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), HasSubstr("close\r\n"));
+  EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_EQ(rig.engine().open_downstream(), 0U);
+}
+
+TEST_F(EngineFlow, IdleTimesClose) {
+  cluster->pool.idle_timeout = seconds(30);
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, kOk);
+  rig.advance(seconds(30));
+  EXPECT_TRUE(origin->closed);
+  EXPECT_FALSE(client->closed);
+  rig.advance(seconds(3600));
+  EXPECT_TRUE(client->closed);
+}
+
+TEST_F(EngineFlow, MaxRequestsPerConnection) {
+  cluster->pool.max_requests_per_connection = 2;
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send(*origin, kOk);
+  EXPECT_FALSE(origin->closed);
+  rig.send(*client, kGet);
+  rig.send(*origin, kOk);
+  EXPECT_TRUE(origin->closed);
+}
+
+TEST_F(EngineFlow, MirrorIsASecondRequestWhoseAnswerNobodySees) {
+  policy::Cluster& shadow = policy.add_cluster("shadow", {"10.1.0.7:80"});
+  route->mirrors.push_back({&shadow, policy::kPerMillion});
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "POST / HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\n\r\nabc");
+  ASSERT_EQ(rig.upstreams().size(), 2U);
+  for (Socket* socket : rig.upstreams()) {
+    const bool mirror = socket->target.remote.port == 80;
+    rig.open(*socket);
+    const std::string request = rig.take(*socket);
+    EXPECT_THAT(request, EndsWith("\r\n\r\nabc"));
+    EXPECT_EQ(request.find("r-shadow\r\n") != std::string::npos, mirror);
+    rig.send(*socket, mirror ? "HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nbad" : kOk);
+  }
+  EXPECT_THAT(rig.take(client), EndsWith("\r\n\r\nok"));
+  EXPECT_EQ(rig.counters().ended_mirror_done, 1U);
+  EXPECT_EQ(rig.counters().downstream_rq_started, 1U);
+}
+
+TEST_F(EngineFlow, HeaderRulesRewriteAndWeights) {
+  route->request_headers.set = {{"x-set", "1"}, {"Host", "other"}, {"Content-Length", "9"}};
+  route->request_headers.remove = {"cookie"};
+  route->response_headers.add = {{"x-added", "2"}};
+  route->response_headers.remove = {"server"};
+  rig.use(policy);
+  auto [client, origin] = ask("GET / HTTP/1.1\r\nHost: r\r\nCookie: a=b\r\nX-Set: 0\r\n\r\n");
+  const std::string request = rig.take(*origin);
+  EXPECT_THAT(request, HasSubstr("x-set: 1\r\n"));
+  EXPECT_THAT(request, HasSubstr("other\r\n"));
+  EXPECT_THAT(request, Not(HasSubstr("a=b")));
+  EXPECT_THAT(request, Not(HasSubstr("ontent-")));
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 0\r\n\r\n");
+  const std::string answer = rig.take(*client);
+  EXPECT_THAT(answer, HasSubstr("x-added: 2\r\n"));
+  EXPECT_THAT(answer, Not(HasSubstr("Server")));
+}
+
+TEST_F(EngineFlow, PreflightIsAnsweredHere) {
+  route->cors.emplace();
+  route->cors->allow_origins.push_back({policy::StringMatch::Kind::kExact, "http://a.example"});
+  route->cors->allow_methods = "GET,PUT";
+  route->cors->max_age = seconds(60);
+  route->cors_regexes.resize(1);
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client,
+           "OPTIONS / HTTP/1.1\r\nHost: r\r\nOrigin: http://a.example\r\n"
+           "Access-Control-Request-Method: PUT\r\n\r\n");
+  const std::string answer = rig.take(client);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(answer, HasSubstr("access-control-allow-origin: http://a.example\r\n"));
+  EXPECT_THAT(answer, HasSubstr("access-control-max-age: 60\r\n"));
+  EXPECT_TRUE(rig.upstreams().empty());
+}
+
+TEST_F(EngineFlow, RedirectIsAnsweredHere) {
+  route->action = policy::Route::Action::kRedirect;
+  route->redirect.emplace();
+  route->redirect->path = "/new";
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET /old HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+  const std::string answer = rig.take(client);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 301 "));
+  EXPECT_THAT(answer, HasSubstr("location: http://shop.example/new\r\n"));
+}
+
+TEST_F(EngineFlow, SourceOfThePodIsKeptExceptTowardsItself) {
+  cluster->source_pod = true;
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService, "10.0.0.9:1");
+  rig.send(client, kGet);
+  EXPECT_TRUE(rig.upstream(0).target.source_pod);
+  EXPECT_EQ(rig.upstream(0).target.source_ip.to_string(), "10.0.0.9");
+  Socket& other = rig.connect_captured(kService, "10.0.0.8:1");
+  rig.send(other, kGet);
+  EXPECT_EQ(rig.upstream(1).target.source_ip.to_string(), "10.0.0.8");
+  Socket& self = rig.connect_captured(kService, "10.1.0.1:1");
+  rig.send(self, kGet);
+  EXPECT_FALSE(rig.upstream(2).target.source_pod) << rig.upstream(2).target.source_ip.to_string() << " to " << rig.upstream(2).target.remote.to_string();
+}
+
+TEST_F(EngineFlow, ConnectionClosedDuringASendLeavesItsBytesToTheDriver) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  client->hold = true;
+  rig.send(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+  const iovec first = client->iov[0];
+  rig.fail(*origin);
+  EXPECT_TRUE(client->closed);
+  ASSERT_NE(client->kept, nullptr);
+  EXPECT_TRUE(std::string_view(static_cast<const char*>(first.iov_base), first.iov_len)
+                  .starts_with("HTTP/1.1 200"));
+}
+
+}  // namespace
+}  // namespace np::test
