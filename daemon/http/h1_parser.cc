@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/h1_parser.h"
 
+#include <llhttp.h>
+
 namespace np::http {
 namespace {
 
@@ -98,11 +100,14 @@ struct H1Parser::Callbacks {
 
 const llhttp_settings_t H1Parser::Callbacks::kSettings = H1Parser::Callbacks::make();
 
+H1Parser::H1Parser(Role reads_as) : llhttp_(std::make_unique<llhttp_t>()), role_(reads_as) {}
+H1Parser::~H1Parser() = default;
+
 const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
                                    size_t extension_bytes_max) {
   const bool is_request = role_ == Role::kServer;
-  llhttp_init(&llhttp_, is_request ? HTTP_REQUEST : HTTP_RESPONSE, &Callbacks::kSettings);
-  llhttp_.data = this;
+  llhttp_init(llhttp_.get(), is_request ? HTTP_REQUEST : HTTP_RESPONSE, &Callbacks::kSettings);
+  llhttp_->data = this;
   fault_ = nullptr;
   stop_ = Stop::kNone;
   data_ = {};
@@ -112,20 +117,20 @@ const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, boo
   is_in_chunk_line_ = is_chunked;
   guard_.begin_message(extension_bytes_max);
 
-  const llhttp_errno_t error = llhttp_execute(&llhttp_, bytes.data(), bytes.size());
+  const llhttp_errno_t error = llhttp_execute(llhttp_.get(), bytes.data(), bytes.size());
   if (error == HPE_INVALID_METHOD) return "unknown_method";
   const bool has_ended = error == HPE_PAUSED && stop_ == Stop::kMessageEnd;
   const bool has_stopped = has_ended || error == HPE_PAUSED_UPGRADE;
   if (!is_head_seen_ || (error != HPE_OK && !has_stopped)) return "llhttp_refuses";
-  if (has_stopped && llhttp_get_error_pos(&llhttp_) != bytes.data() + bytes.size()) {
+  if (has_stopped && llhttp_get_error_pos(llhttp_.get()) != bytes.data() + bytes.size()) {
     return "parsers_differ";
   }
   // With a body to come llhttp must wait for it, and expect the same framing.
   if (has_framed_body == has_stopped) return "parsers_differ";
-  if (!is_request && llhttp_.status_code != head.status) return "parsers_differ";
+  if (!is_request && llhttp_->status_code != head.status) return "parsers_differ";
   if (!has_framed_body) return nullptr;
-  if (((llhttp_.flags & F_CHUNKED) != 0) != is_chunked) return "parsers_differ";
-  if (!is_chunked && llhttp_.content_length != head.content_length) return "parsers_differ";
+  if (((llhttp_->flags & F_CHUNKED) != 0) != is_chunked) return "parsers_differ";
+  if (!is_chunked && llhttp_->content_length != head.content_length) return "parsers_differ";
   return nullptr;
 }
 
@@ -137,11 +142,11 @@ H1Parser::Step H1Parser::fail(const char* fault) {
 H1Parser::Step H1Parser::read_body(std::string_view in) {
   stop_ = Stop::kNone;
   data_ = {};
-  const llhttp_errno_t error = llhttp_execute(&llhttp_, in.data(), in.size());
+  const llhttp_errno_t error = llhttp_execute(llhttp_.get(), in.data(), in.size());
   Step step;
   step.used = in.size();
   if (error != HPE_OK) {
-    const char* const position = llhttp_get_error_pos(&llhttp_);
+    const char* const position = llhttp_get_error_pos(llhttp_.get());
     step.used = position == nullptr ? 0 : static_cast<size_t>(position - in.data());
   }
   const bool has_failed = error != HPE_OK && (error != HPE_PAUSED || stop_ == Stop::kNone);
@@ -155,11 +160,11 @@ H1Parser::Step H1Parser::read_body(std::string_view in) {
   step.data = data_;
   if (error == HPE_OK) return step;
 
-  llhttp_resume(&llhttp_);
+  llhttp_resume(llhttp_.get());
   step.found = Found::kPart;
   if (stop_ == Stop::kChunkLine) {
     is_in_chunk_line_ = false;
-    if (llhttp_.content_length == 0) step.found = Found::kLastChunk;
+    if (llhttp_->content_length == 0) step.found = Found::kLastChunk;
   } else if (stop_ == Stop::kChunkEnd) {
     is_in_chunk_line_ = true;
     guard_.begin_line();

@@ -3,16 +3,17 @@
 // message on which two parsers differ is refused) and frames Content-Length and chunked bodies.
 // Chunk-size lines get a check of our own beside it, because llhttp bounds neither their zeros nor
 // their extensions. Owned by an H1Reader. Built with LLHTTP_STRICT_MODE=1; all lenient flags stay
-// 0. Only this file's .cc and daemon/http/ see llhttp.h.
+// 0.
 #pragma once
-
-#include <llhttp.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "http/codec.h"
+
+struct llhttp__internal_s;  // llhttp_t
 
 namespace np::http {
 
@@ -36,7 +37,10 @@ class ChunkLineGuard {
 
 class H1Parser {
  public:
-  explicit H1Parser(Role reads_as) : role_(reads_as) {}
+  explicit H1Parser(Role reads_as);
+  ~H1Parser();
+  H1Parser(const H1Parser&) = delete;
+  H1Parser& operator=(const H1Parser&) = delete;
 
   // Parses one whole head. Null when llhttp reads it exactly as `head` says; afterwards read_body()
   // may follow if a body does. `is_chunked`: as h1_head.cc found.
@@ -64,7 +68,7 @@ class H1Parser {
 
   Step fail(const char* fault);
 
-  llhttp_t llhttp_{};
+  std::unique_ptr<llhttp__internal_s> llhttp_;
   ChunkLineGuard guard_;
   Role role_;
   bool is_head_seen_ = false;

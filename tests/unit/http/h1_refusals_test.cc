@@ -11,7 +11,7 @@
 namespace np::http {
 namespace {
 
-using namespace std::string_literals;
+using std::string_literals::operator""s;
 
 struct Row {
   std::string name;

@@ -103,7 +103,7 @@ TEST(H1WriteRequest, OtherForms) {
 }
 
 TEST(H1WriteRequest, NothingBreaksALineApart) {
-  using namespace std::string_literals;
+  using std::string_literals::operator""s;
   const std::string nul = "a\0b"s;
   const Field fields[] = {{"A", "1\r\nEvil: 1"}, {"B", "1\n"},        {"C", nul},
                           {"D: x", "1"},         {"", "1"},           {"Content-Length", "9"},
