@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 
+#include "proxy/connection.h"
 #include "tests/sim/peers.h"
 #include "tests/support/policy_fixture.h"
 
@@ -138,6 +140,14 @@ void World::populate() {
       static_cast<Client*>(peer)->start();
     });
   }
+  // The same policy again, as a reload brings it: nothing may notice.
+  for (uint32_t i = dice.below(4); i > 0; --i) {
+    network->later(std::chrono::milliseconds(dice.below(400)),
+                   [this] { network->set_snapshot(policy.snapshot); });
+  }
+  if (!ledger.clean && dice.below(10) == 0) {
+    network->later(std::chrono::milliseconds(dice.below(300)), [this] { network->drain(); });
+  }
   if (dice.below(3) != 0) return;
   auto echo =
       std::make_unique<EchoClient>(*network, ledger, next_id, dice.below(100'000), "ready\n");
@@ -173,6 +183,58 @@ void World::check() {
   if (ledger.clean) {
     EXPECT_EQ(ledger.answered, ledger.asked);
   }
+}
+
+// The block between "<!-- NAME -->" and "<!-- end -->" of docs/exchange.md.
+std::string documented(const std::string& name) {
+  std::ifstream file(std::string(NP_SOURCE_DIR) + "/docs/exchange.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const std::string mark = "<!-- " + name + " -->\n";
+  const size_t begin = text.find(mark);
+  if (begin == std::string::npos) return "no block " + name;
+  const size_t from = begin + mark.size();
+  return text.substr(from, text.find("<!-- end -->", from) - from);
+}
+
+template <typename Yes>
+std::string table_of(const std::vector<std::string>& names, Yes&& yes) {
+  std::string text = "| from \\ to |";
+  for (const std::string& name : names) text += " " + name + " |";
+  text += "\n|---|";
+  for (size_t i = 0; i < names.size(); ++i) text += "---|";
+  text += "\n";
+  for (size_t from = 0; from < names.size(); ++from) {
+    text += "| " + names[from] + " |";
+    for (size_t to = 0; to < names.size(); ++to) text += yes(from, to) ? " yes |" : " - |";
+    text += "\n";
+  }
+  return text;
+}
+
+TEST(Golden, PhaseChangesThatWereSeenAreTheDocumentedOnes) {
+  uint64_t seen[proxy::kPhaseCount][proxy::kPhaseCount] = {};
+  uint64_t exchanges = 0;
+  for (uint64_t seed = 1; exchanges < 15'000; ++seed) {
+    World world(seed);
+    world.populate();
+    ASSERT_TRUE(world.network->run(std::chrono::hours(3)));
+    exchanges += world.ledger.asked;
+    for (size_t from = 0; from < proxy::kPhaseCount; ++from) {
+      for (size_t to = 0; to < proxy::kPhaseCount; ++to) {
+        seen[from][to] += world.network->counters().phase_transitions[from][to];
+      }
+    }
+  }
+  const std::vector<std::string> names = {"Decide", "Delay", "Acquire", "Exchange", "Finish"};
+  EXPECT_EQ(table_of(names, [&](size_t from, size_t to) { return seen[from][to] != 0; }),
+            documented("phases"));
+}
+
+TEST(Golden, ConnectionStatesAreTheDocumentedOnes) {
+  const std::vector<std::string> names = {"opening", "open", "draining", "closing", "closed"};
+  EXPECT_EQ(table_of(names, [](size_t from,
+                               size_t to) { return proxy::kConnectionTransitions[from][to]; }),
+            documented("connections"));
 }
 
 TEST(Sim, WorldsKeepTheirPromises) {
