@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
+#include <charconv>
 #include <cstring>
 
 #include "base/time.h"
@@ -261,8 +261,8 @@ void PodTable::remove_dead_links() {
   while (const dirent* entry = ::readdir(directory)) {
     const std::string name = entry->d_name;
     if (name.rfind(kPinPrefix, 0) != 0) continue;
-    const auto ifindex =
-        static_cast<uint32_t>(std::strtoul(name.c_str() + std::strlen(kPinPrefix), nullptr, 10));
+    uint32_t ifindex = 0;
+    std::from_chars(name.data() + std::strlen(kPinPrefix), name.data() + name.size(), ifindex);
     const Result<uint32_t> alive = pinned_link_ifindex(directory_path + name);
     const bool is_used = std::any_of(pods_.begin(), pods_.end(), [ifindex](const auto& pod) {
       return pod.second.is_attached && pod.second.ifindex == ifindex;

@@ -196,7 +196,8 @@ Result<void> ProxyNetns::configure(uint32_t uplink_mtu, const MacAddress& np0_ma
   has_v6_ = ::access("/proc/sys/net/ipv6", F_OK) == 0;
   for (const bool v6 : {false, true}) {
     if (v6 && !has_v6_) continue;
-    // Rules first: a gateway is looked up by them, and must not be found in table local.
+    // Rules first: a gateway is looked up by them, and must not be one of our own addresses, which
+    // the local default route makes of every address.
     NP_TRY(add_rules(netlink, v6));
     NP_TRY(add_routes(netlink, v6, npx->ifindex, uplink_mtu, np0_mac));
   }
@@ -229,20 +230,8 @@ Result<void> ProxyNetns::add_routes(Netlink& netlink, bool v6, uint32_t npx, uin
   neighbour.attribute(NDA_LLADDR, np0_mac.data(), np0_mac.size());
   NP_TRY(netlink.request(neighbour, "add the neighbour entry of np0"));
 
-  // A gateway must not be one of our own addresses, and the default above makes every address one.
-  // Without custom rules the kernel keeps both tables in one and sees the link's subnet first; a
-  // second start finds our rules, two tables, and would be refused without this route.
-  body.rtm_type = RTN_UNICAST;
-  if (!v6) {
-    NetlinkMessage link(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-    body.rtm_scope = RT_SCOPE_LINK;
-    body.rtm_dst_len = 32;
-    link.body(body).address(RTA_DST, gateway).number(RTA_OIF, npx);
-    NP_TRY(netlink.request(link, "add the route to np0 in the proxy namespace"));
-    body.rtm_dst_len = 0;
-  }
-
   NetlinkMessage back(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+  body.rtm_type = RTN_UNICAST;
   body.rtm_table = RT_TABLE_MAIN;
   body.rtm_scope = RT_SCOPE_UNIVERSE;
   back.body(body).address(RTA_GATEWAY, gateway).number(RTA_OIF, npx);

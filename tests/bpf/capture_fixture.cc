@@ -170,7 +170,7 @@ void CaptureFixture::capture(const char* address, np_fail fail, np_action action
   value.action = static_cast<uint8_t>(action);
   value.fail = static_cast<uint8_t>(fail);
   value.gen = 3;
-  std::strcpy(value.name, "web.shop");
+  std::snprintf(value.name, sizeof(value.name), "web.shop");
   ASSERT_EQ(::bpf_map_update_elem(loader_->map_fd(Map::kServices), &key, &value, BPF_ANY), 0);
   const np_svcst totals{};
   ::bpf_map_update_elem(loader_->map_fd(Map::kServiceStats), &value.svc_id, &totals, BPF_NOEXIST);

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -115,7 +115,9 @@ int main(int argc, char** argv) {
   const std::string prefix = "--worker-link=";
   if (argc < 3) return 2;
   if (last.rfind(prefix, 0) == 0) {
-    const Result<void> done = work(std::atoi(last.c_str() + prefix.size()), argv[2]);
+    int link_fd = -1;
+    std::from_chars(last.data() + prefix.size(), last.data() + last.size(), link_fd);
+    const Result<void> done = work(link_fd, argv[2]);
     if (!done) log_error(done.error().to_string());
     return done ? 0 : 1;
   }

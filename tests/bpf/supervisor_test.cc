@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
 #include <thread>
 
@@ -80,6 +81,14 @@ class SupervisorProcess : public PodFixture {
     return line.substr(from, line.find(' ', from) - from);
   }
 
+  // The worker that answered `line`; nobody when it names none.
+  static void kill_worker(const std::string& line) {
+    const std::string text = field(line, "pid");
+    pid_t pid = 0;
+    std::from_chars(text.data(), text.data() + text.size(), pid);
+    if (pid > 1) ::kill(pid, SIGKILL);
+  }
+
   std::vector<std::string> links() {
     std::vector<std::string> names;
     DIR* directory = ::opendir((names_.pin_root + "/links").c_str());
@@ -104,7 +113,7 @@ TEST_F(SupervisorProcess, WorkerIsServedAgainAtOnceAfterAKill) {
   EXPECT_EQ(field(first, "epoch"), "1");
   EXPECT_EQ(field(first, "lost"), "0");
   EXPECT_EQ(field(first, "pod"), has_tcx() ? "1/tcx/" : "1/clsact/");
-  ::kill(std::atoi(field(first, "pid").c_str()), SIGKILL);
+  kill_worker(first);
   // Fail closed, so a connection made now is either served or refused: it must be served.
   const auto before = std::chrono::steady_clock::now();
   const std::string second = ask();
@@ -115,7 +124,7 @@ TEST_F(SupervisorProcess, WorkerIsServedAgainAtOnceAfterAKill) {
   char byte;
   EXPECT_EQ(::recv(open_connection.get(), &byte, 1, 0), -1) << "reset, not an early end";
   for (int round = 3; round < 6; ++round) {
-    ::kill(std::atoi(field(ask(), "pid").c_str()), SIGKILL);
+    kill_worker(ask());
     EXPECT_NE(ask_until_ready(), "") << "after kill number " << round;
   }
 }
@@ -157,7 +166,7 @@ TEST_F(SupervisorProcess, BothKilledThenTakenOver) {
   const std::string first = ask_until_ready();
   ASSERT_NE(first, "");
   ::kill(supervisor_, SIGKILL);
-  ::kill(std::atoi(field(first, "pid").c_str()), SIGKILL);
+  kill_worker(first);
   wait_for_end();
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   Fd socket;
@@ -202,7 +211,7 @@ TEST_F(SupervisorProcess, WithoutCaptureTheSameLoopServesGateways) {
   };
   const std::string first = ask_gateway();
   EXPECT_EQ(field(first, "epoch"), "1");
-  ::kill(std::atoi(field(first, "pid").c_str()), SIGKILL);
+  kill_worker(first);
   const std::string second = ask_gateway();
   EXPECT_EQ(field(second, "epoch"), "2");
   EXPECT_EQ(field(second, "served"), "2") << "counters live in the supervisor's memfd";
