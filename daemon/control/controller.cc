@@ -118,6 +118,20 @@ std::shared_ptr<const policy::Snapshot> Controller::compile(const policy::Model&
   return policy::compile(input, ids_);
 }
 
+std::shared_ptr<const policy::Snapshot> Controller::compile_registry() const {
+  policy::Model registry;
+  registry.services = model_.services;
+  registry.pods = model_.pods;
+  registry.endpoints = model_.endpoints;
+  policy::CompileInput input;
+  input.model = &registry;
+  input.dns = &dns_;
+  input.generation = generation_;
+  input.now = monotonic_now();
+  policy::IdTable unused;  // these ids are shown to nobody
+  return policy::compile(input, unused);
+}
+
 // ---- changes ----------------------------------------------------------------------------------
 
 ChangeAnswer Controller::change(Verb verb, std::vector<policy::Object> objects,

@@ -57,6 +57,9 @@ class Controller {
   // New answers of the resolver: compiles the same model again.
   Result<void> set_dns(policy::DnsAnswers answers);
 
+  // Every service with all its endpoints, as if no rule narrowed them: for people who look.
+  std::shared_ptr<const policy::Snapshot> compile_registry() const;
+
   const ObjectStore& store() const { return store_; }
   const StatusBoard& statuses() const { return statuses_; }
   const PodRegistry& pods() const { return pods_; }

@@ -193,7 +193,7 @@ Json do_endpoints(Context& context, Arguments& arguments) {
   const std::string service = arguments.text("service");
   const std::string ns = arguments.text("namespace", kDefaultNamespace);
   if (!arguments.problem().empty()) return refusal(arguments.problem());
-  return view_endpoints(context.controller.snapshot(), service, ns);
+  return view_endpoints(context.controller, service, ns);
 }
 
 Json do_status(Context& context, Arguments&) {

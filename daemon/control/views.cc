@@ -2,6 +2,7 @@
 #include "control/views.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -83,27 +84,48 @@ std::string short_host(const std::string& host, const std::string& ns) {
 }
 
 struct EndpointRow {
-  const policy::Endpoint* endpoint = nullptr;  // null: the service has none
+  policy::Endpoint endpoint;
+  bool is_empty = false;    // stands for a service without endpoints
+  bool is_dialled = false;  // stands for "the address that was dialled"
   std::set<std::string> subsets;
 };
 using RowKey = std::tuple<std::string, uint16_t, std::string>;  // host, port, address
+using EndpointRows = std::map<RowKey, EndpointRow>;
 
-std::map<RowKey, EndpointRow> endpoint_rows(const policy::Snapshot& snapshot,
-                                            const std::string& service, const std::string& ns) {
-  std::map<RowKey, EndpointRow> rows;
-  for (const auto& cluster : snapshot.clusters) {
-    if (!names_host(service, ns, cluster->host)) continue;
-    if (cluster->endpoints.empty() && cluster->subset.empty()) {
-      rows[{cluster->host, cluster->port, ""}];
-    }
-    for (const policy::Endpoint& endpoint : cluster->endpoints) {
-      EndpointRow& row = rows[{cluster->host, cluster->port, endpoint.address.to_string()}];
-      // The whole service's cluster has the plain weight; a subset's may not.
-      if (row.endpoint == nullptr || cluster->subset.empty()) row.endpoint = &endpoint;
-      if (!cluster->subset.empty()) row.subsets.insert(cluster->subset);
+void add_cluster(const policy::Cluster& cluster, EndpointRows& rows) {
+  // The way to one endpoint that is dialled by its own address: its service's row stands for it.
+  if (cluster.name.starts_with("original-dst|")) return;
+  if (cluster.endpoints.empty() && cluster.subset.empty()) {
+    EndpointRow& row = rows[{cluster.host, cluster.port, ""}];
+    row.is_dialled = cluster.original_destination;
+    row.is_empty = !row.is_dialled;
+  }
+  for (const policy::Endpoint& endpoint : cluster.endpoints) {
+    EndpointRow& row = rows[{cluster.host, cluster.port, endpoint.address.to_string()}];
+    row.endpoint = endpoint;
+    if (!cluster.subset.empty()) row.subsets.insert(cluster.subset);
+  }
+}
+
+// All endpoints come from the registry; the subsets that rules use, from the policy in effect.
+EndpointRows endpoint_rows(const Controller& controller, const std::string& service,
+                           const std::string& ns) {
+  EndpointRows rows;
+  const auto registry = controller.compile_registry();
+  for (const policy::Snapshot* snapshot :
+       std::array<const policy::Snapshot*, 2>{registry.get(), &controller.snapshot()}) {
+    for (const auto& cluster : snapshot->clusters) {
+      if (cluster->host.empty() || !names_host(service, ns, cluster->host)) continue;
+      add_cluster(*cluster, rows);
     }
   }
   return rows;
+}
+
+std::string state_of(const EndpointRow& row) {
+  if (row.is_dialled) return "as dialled";
+  if (row.is_empty) return "no endpoints";
+  return row.endpoint.address.ip.is_unspecified() ? "unresolved" : "ready";
 }
 
 Json to_json(const RowKey& key, const EndpointRow& row, const std::string& ns) {
@@ -113,16 +135,12 @@ Json to_json(const RowKey& key, const EndpointRow& row, const std::string& ns) {
                {"host", std::get<0>(key)},
                {"port", std::get<1>(key)},
                {"subset", subsets}};
-  if (row.endpoint == nullptr) {
-    json.update({{"address", ""}, {"pod", ""}, {"weight", 0}, {"state", "no endpoints"}});
-    return json;
-  }
-  const bool resolved = !row.endpoint->address.ip.is_unspecified();
-  json.update({{"address", row.endpoint->address.to_string()},
-               {"pod", row.endpoint->pod_name},
-               {"weight", row.endpoint->weight},
-               {"labels", row.endpoint->labels},
-               {"state", resolved ? "ready" : "unresolved"}});
+  const bool has_address = !row.is_empty && !row.is_dialled;
+  json.update({{"address", has_address ? std::get<2>(key) : ""},
+               {"pod", row.endpoint.pod_name},
+               {"weight", has_address ? row.endpoint.weight : 0},
+               {"labels", row.endpoint.labels},
+               {"state", state_of(row)}});
   return json;
 }
 
@@ -175,9 +193,9 @@ Json view_pods(const Controller& controller) {
   return {{"ok", true}, {"pods", std::move(list)}};
 }
 
-Json view_endpoints(const policy::Snapshot& snapshot, const std::string& service,
+Json view_endpoints(const Controller& controller, const std::string& service,
                     const std::string& ns) {
-  const std::map<RowKey, EndpointRow> rows = endpoint_rows(snapshot, service, ns);
+  const EndpointRows rows = endpoint_rows(controller, service, ns);
   if (rows.empty() && !service.empty()) return refusal("service \"" + service + "\" not found");
   Json list = Json::array();
   for (const auto& [key, row] : rows) list.push_back(to_json(key, row, ns));

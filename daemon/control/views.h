@@ -9,7 +9,6 @@
 
 #include "control/arguments.h"
 #include "control/controller.h"
-#include "policy/snapshot.h"
 
 namespace np::control {
 
@@ -26,7 +25,7 @@ Json view_objects(const Controller& controller, const ObjectQuery& query);
 Json view_pods(const Controller& controller);
 
 // One row per endpoint and port; `service` is a name in `ns`, a full host, or empty for all.
-Json view_endpoints(const policy::Snapshot& snapshot, const std::string& service,
+Json view_endpoints(const Controller& controller, const std::string& service,
                     const std::string& ns);
 
 }  // namespace np::control

@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real nodectl against a real control thread whose data path is faked: what a person types,
+// what they read, what the shell gets.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+#include <regex>
+#include <thread>
+
+#include "base/log.h"
+#include "control/control_thread.h"
+#include "tests/unit/control/fakes.h"
+
+extern char** environ;
+
+namespace np::control {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+struct Ran {
+  int exit_code = -1;
+  std::string out;
+  std::string error;
+};
+
+std::string read_all(int fd) {
+  std::string text;
+  std::array<char, 4096> chunk;
+  ssize_t got = 0;
+  while ((got = ::read(fd, chunk.data(), chunk.size())) > 0) {
+    text.append(chunk.data(), static_cast<size_t>(got));
+  }
+  return text;
+}
+
+// Runs a program with `input` on standard input. Its output goes to files, so that it never waits
+// for a reader.
+Ran run(std::vector<std::string> arguments, const std::string& input = "") {
+  const TemporaryDirectory scratch;
+  const std::string in = scratch.path() + "/in";
+  const std::string out = scratch.path() + "/out";
+  const std::string error = scratch.path() + "/error";
+  std::ofstream(in, std::ios::binary) << input;
+  posix_spawn_file_actions_t files;
+  ::posix_spawn_file_actions_init(&files);
+  constexpr int kWrite = O_WRONLY | O_CREAT | O_TRUNC;
+  ::posix_spawn_file_actions_addopen(&files, 0, in.c_str(), O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&files, 1, out.c_str(), kWrite, 0600);
+  ::posix_spawn_file_actions_addopen(&files, 2, error.c_str(), kWrite, 0600);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  EXPECT_EQ(::posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ), 0);
+  ::posix_spawn_file_actions_destroy(&files);
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  Ran ran;
+  ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  ran.out = read_all(Fd(::open(out.c_str(), O_RDONLY)).get());
+  ran.error = read_all(Fd(::open(error.c_str(), O_RDONLY)).get());
+  return ran;
+}
+
+const char* const kServices = R"(apiVersion: v1
+kind: Service
+metadata:
+  name: reviews
+spec:
+  clusterIP: 10.96.0.10
+  selector:
+    app: reviews
+  ports:
+  - name: http
+    port: 9080
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: ratings
+spec:
+  clusterIP: 10.96.0.11
+  selector:
+    app: ratings
+  ports:
+  - name: http
+    port: 9080
+)";
+
+const char* const kRule = R"(apiVersion: config.istio.io/v1alpha2
+kind: RouteRule
+metadata:
+  name: reviews-default
+spec:
+  # everything goes to v1
+  destination:
+    name: reviews
+  precedence: 1
+  route:
+  - labels:
+      version: v1
+)";
+
+const char* const kDenier = R"(apiVersion: config.istio.io/v1alpha2
+kind: denier
+metadata:
+  name: handler
+spec:
+  status:
+    code: 7
+    message: Not allowed
+)";
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+class NodectlTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    set_log_level(LogLevel::kOff);
+    ControlOptions options;
+    options.run_dir = directory_.path() + "/run";
+    options.state_dir = directory_.path() + "/state";
+    options.group = "";
+    options.info = {"9.8.7", "test", 2, monotonic_now()};
+    control_ = std::make_unique<ControlThread>(std::move(options), daemon_.seams());
+    stop_.reset(::eventfd(0, EFD_CLOEXEC));
+    auto started = control_->start();
+    ASSERT_TRUE(started) << started.error().to_string();
+    thread_ = std::thread([this] { EXPECT_TRUE(control_->run(stop_.get())); });
+  }
+  void TearDown() override {
+    if (!thread_.joinable()) return;
+    const uint64_t one = 1;
+    EXPECT_EQ(::write(stop_.get(), &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+    thread_.join();
+  }
+
+  Ran nodectl(std::vector<std::string> arguments, const std::string& input = "") const {
+    arguments.insert(arguments.begin(), {NP_NODECTL, "--run-dir", directory_.path() + "/run"});
+    return run(std::move(arguments), input);
+  }
+  std::string write(const std::string& name, const std::string& text) const {
+    const std::filesystem::path path = std::filesystem::path(directory_.path()) / name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  }
+  void apply(const std::string& text) const {
+    const Ran ran = nodectl({"apply", "-f", "-"}, text);
+    ASSERT_EQ(ran.exit_code, 0) << ran.error;
+  }
+
+  TemporaryDirectory directory_;
+  FakeDaemon daemon_;
+  std::unique_ptr<ControlThread> control_;
+  Fd stop_;
+  std::thread thread_;
+};
+
+// Ages change from run to run.
+std::string without_ages(const std::string& text) {
+  return std::regex_replace(text, std::regex("\\b[0-9]+s\\b"), "Ns");
+}
+
+// ---- changes ------------------------------------------------------------------------------------
+
+TEST_F(NodectlTest, ApplyCreatesConfiguresAndLeavesAlone) {
+  const std::string rule = write("rule.yaml", kRule);
+  Ran ran = nodectl({"apply", "-f", rule});
+  EXPECT_EQ(ran.exit_code, 0) << ran.error;
+  EXPECT_EQ(ran.out, "routerule.config.istio.io/reviews-default created\n");
+  EXPECT_EQ(nodectl({"apply", "-f", rule}).out,
+            "routerule.config.istio.io/reviews-default unchanged\n");
+  write("rule.yaml", replaced(kRule, "precedence: 1", "precedence: 2"));
+  EXPECT_EQ(nodectl({"apply", "-f", rule}).out,
+            "routerule.config.istio.io/reviews-default configured\n");
+  EXPECT_EQ(nodectl({"delete", "-f", rule}).out,
+            "routerule.config.istio.io/reviews-default deleted\n");
+}
+
+TEST_F(NodectlTest, ApplyTakesSeveralFilesDirectoriesAndStandardInput) {
+  write("dir/a.yaml", kServices);
+  write("dir/deeper/b.yaml", kRule);
+  write("dir/notes.txt", "not yaml: [");
+  const std::string dir = directory_.path() + "/dir";
+  EXPECT_EQ(nodectl({"apply", "-f", dir}).out,
+            "service/reviews created\nservice/ratings created\n");
+  EXPECT_EQ(nodectl({"apply", "-R", "-f", dir}).out,
+            "service/reviews unchanged\nservice/ratings unchanged\n"
+            "routerule.config.istio.io/reviews-default created\n");
+  const Ran both = nodectl({"apply", "-f", dir + "/a.yaml", "-f", "-"}, kDenier);
+  EXPECT_THAT(both.out, StartsWith("service/reviews unchanged\n"));
+  EXPECT_THAT(both.out, HasSubstr("denier.config.istio.io/handler created"));
+}
+
+TEST_F(NodectlTest, AnObjectNotYetInEffectSaysSo) {
+  const Ran ran = nodectl({"apply", "-f", "-"}, kDenier);
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.out, StartsWith("denier.config.istio.io/handler created: accepted, not yet in "
+                                  "effect: "));
+}
+
+TEST_F(NodectlTest, OneErrorRefusesAllAndNamesThePlace) {
+  const std::string good = write("good.yaml", kServices);
+  const std::string bad = write("bad.yaml", std::string(kRule) + "  noSuchField: 1\n");
+  const Ran ran = nodectl({"apply", "-f", good, "-f", bad});
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_THAT(ran.out, IsEmpty());
+  EXPECT_THAT(ran.error, StartsWith(bad + ":13: RouteRule default/reviews-default: "));
+  EXPECT_THAT(ran.error, HasSubstr("noSuchField"));
+  EXPECT_THAT(ran.error, HasSubstr("error: nothing was changed: 1 error\n"));
+  EXPECT_EQ(nodectl({"get", "services"}).error, "No resources found in default namespace.\n");
+}
+
+TEST_F(NodectlTest, AFailingDataPathIsAFailedApply) {
+  daemon_.failing = {"publish"};
+  const Ran ran = nodectl({"apply", "-f", "-"}, kServices);
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_THAT(ran.error, HasSubstr("error: nothing was changed: publish: it was told to fail"));
+}
+
+TEST_F(NodectlTest, CreateAndReplaceInsistOnWhatIsThere) {
+  Ran ran = nodectl({"replace", "-f", "-"}, kRule);
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_THAT(ran.error, HasSubstr("\"reviews-default\" in namespace \"default\" not found"));
+  EXPECT_EQ(nodectl({"create", "-f", "-"}, kRule).exit_code, 0);
+  ran = nodectl({"create", "-f", "-"}, kRule);
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_THAT(ran.error, HasSubstr("already exists"));
+  EXPECT_EQ(nodectl({"replace", "-f", "-"}, replaced(kRule, "v1\n", "v2\n")).out,
+            "routerule.config.istio.io/reviews-default replaced\n");
+}
+
+TEST_F(NodectlTest, DeleteByName) {
+  apply(kServices);
+  EXPECT_EQ(nodectl({"delete", "svc", "reviews"}).out, "service/reviews deleted\n");
+  EXPECT_EQ(nodectl({"delete", "service/ratings"}).out, "service/ratings deleted\n");
+  const Ran missing = nodectl({"delete", "svc", "reviews"});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_EQ(missing.error, "error: service \"reviews\" in namespace \"default\" not found\n");
+  EXPECT_EQ(nodectl({"delete", "svc", "reviews", "--ignore-not-found"}).exit_code, 0);
+}
+
+TEST_F(NodectlTest, TheNamespaceOfTheCommandLineIsThatOfObjectsWithoutOne) {
+  ASSERT_EQ(nodectl({"-n", "istio-system", "apply", "-f", "-"}, kRule).exit_code, 0);
+  EXPECT_EQ(nodectl({"get", "rr"}).error, "No resources found in default namespace.\n");
+  EXPECT_EQ(nodectl({"get", "rr", "reviews-default", "-n", "istio-system"}).exit_code, 0);
+}
+
+// ---- looking ------------------------------------------------------------------------------------
+
+TEST_F(NodectlTest, GetAsATable) {
+  apply(kServices);
+  EXPECT_EQ(without_ages(nodectl({"get", "services"}).out),
+            "NAME      AGE   STATUS\n"
+            "reviews   Ns    in effect\n"
+            "ratings   Ns    in effect\n");
+  EXPECT_EQ(without_ages(nodectl({"get", "svc", "ratings", "-o", "wide"}).out),
+            "NAME      AGE   STATUS      NAMESPACE   HOSTS                               OBJECT\n"
+            "ratings   Ns    in effect   default     ratings.default.svc.cluster.local   "
+            "service/ratings\n");
+  EXPECT_EQ(without_ages(nodectl({"get", "svc", "-A"}).out),
+            "NAMESPACE   NAME      AGE   STATUS\n"
+            "default     reviews   Ns    in effect\n"
+            "default     ratings   Ns    in effect\n");
+}
+
+TEST_F(NodectlTest, GetNamesWhatIsMissing) {
+  const Ran ran = nodectl({"get", "rr", "nobody"});
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_EQ(ran.error, "error: routerule.config.istio.io \"nobody\" not found\n");
+  EXPECT_EQ(nodectl({"get", "nosuchkind"}).exit_code, 1);
+}
+
+TEST_F(NodectlTest, YamlKeepsCommentsAndCanBeAppliedAgain) {
+  ASSERT_EQ(nodectl({"-n", "prod", "apply", "-f", "-"}, kRule).exit_code, 0);
+  const Ran yaml = nodectl({"-n", "prod", "get", "rr", "reviews-default", "-o", "yaml"});
+  EXPECT_EQ(yaml.out, replaced(kRule, "  name: reviews-default\n",
+                               "  namespace: prod\n  name: reviews-default\n"));
+  EXPECT_EQ(nodectl({"validate", "-f", "-"}, yaml.out).exit_code, 0);
+}
+
+TEST_F(NodectlTest, JsonOfOneAndOfMany) {
+  apply(kServices);
+  const Ran one = nodectl({"get", "svc", "reviews", "-o", "json"});
+  EXPECT_THAT(one.out, HasSubstr("\"clusterIP\": \"10.96.0.10\""));
+  EXPECT_THAT(one.out, HasSubstr("\"namespace\": \"default\""));
+  EXPECT_THAT(one.out, HasSubstr("\"port\": 9080"));
+  const Ran many = nodectl({"get", "svc", "-o", "json"});
+  EXPECT_THAT(many.out, HasSubstr("\"kind\": \"List\""));
+  EXPECT_EQ(nodectl({"apply", "-f", "-"}, many.out).exit_code, 0);
+}
+
+TEST_F(NodectlTest, DescribeSaysEverything) {
+  apply(kServices);
+  const Ran ran = nodectl({"describe", "svc", "reviews"});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.out, StartsWith("Name:         reviews\nNamespace:    default\n"
+                                  "API Version:  v1\nKind:         Service\nCreated:      20"));
+  EXPECT_THAT(ran.out, HasSubstr("Generation:   1\nFrom:         <stdin>:1\n"
+                                 "Hosts:        reviews.default.svc.cluster.local\n"
+                                 "Status:       in effect\nWarnings:     <none>\nDefinition:\n"
+                                 "  apiVersion: v1\n"));
+}
+
+TEST_F(NodectlTest, DiffShowsWhatApplyWouldChange) {
+  apply(kRule);
+  Ran ran = nodectl({"diff", "-f", "-"}, kRule);
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.out, IsEmpty());
+  ran = nodectl({"diff", "-f", "-"}, replaced(kRule, "precedence: 1", "precedence: 2"));
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_EQ(ran.out,
+            "--- in-effect/default/routerule.config.istio.io/reviews-default\n"
+            "+++ given/default/routerule.config.istio.io/reviews-default\n"
+            "@@ -6,7 +6,7 @@\n"
+            "   # everything goes to v1\n"
+            "   destination:\n"
+            "     name: reviews\n"
+            "-  precedence: 1\n"
+            "+  precedence: 2\n"
+            "   route:\n"
+            "   - labels:\n"
+            "       version: v1\n");
+  EXPECT_EQ(nodectl({"diff", "-f", "-"}, kServices).exit_code, 1);
+  EXPECT_EQ(nodectl({"diff", "-f", "/nonexistent"}).exit_code, 2);
+}
+
+TEST_F(NodectlTest, PodsAndEndpoints) {
+  apply(std::string(kServices) + "---\n" + kRule);
+  Ran ran = nodectl({"pod", "add", "reviews-1", "--ip", "10.1.0.5", "--ifname", "veth1", "-l",
+                     "app=reviews,version=v1"});
+  EXPECT_EQ(ran.exit_code, 0) << ran.error;
+  EXPECT_EQ(ran.out, "pod/reviews-1 added\n");
+  ASSERT_EQ(nodectl({"pod", "add", "reviews-2", "--ip", "10.1.0.6,fd00::6", "--ifname", "veth2",
+                     "-l", "app=reviews", "-l", "version=v2"})
+                .exit_code,
+            0);
+  EXPECT_EQ(nodectl({"endpoints"}).out,
+            "SERVICE   SUBSET   ADDRESS         POD                 WEIGHT   STATE\n"
+            "ratings   <none>   <none>          <none>              0        no endpoints\n"
+            "reviews   v1       10.1.0.5:9080   default/reviews-1   1        ready\n"
+            "reviews   <none>   10.1.0.6:9080   default/reviews-2   1        ready\n");
+  EXPECT_EQ(nodectl({"endpoints", "nobody"}).error, "error: service \"nobody\" not found\n");
+  ran = nodectl({"pod", "list"});
+  EXPECT_THAT(ran.out, StartsWith("NAMESPACE   NAME        IP                 IFNAME   CAPTURED"));
+  EXPECT_THAT(ran.out, HasSubstr("10.1.0.6,fd00::6"));
+  EXPECT_THAT(nodectl({"pod", "list", "-o", "wide"}).out, HasSubstr("2023-11-14T22:13:20Z"));
+  EXPECT_EQ(nodectl({"pod", "remove", "reviews-1"}).out, "pod/reviews-1 removed\n");
+  EXPECT_EQ(nodectl({"pod", "remove", "reviews-1"}).exit_code, 1);
+}
+
+TEST_F(NodectlTest, StatusForPeopleAndForPrograms) {
+  const Ran ran = nodectl({"status"});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_THAT(ran.out, StartsWith("Version:      9.8.7\nInstance:     test\nPID:          " +
+                                  std::to_string(::getpid())));
+  EXPECT_THAT(ran.out, HasSubstr("Probe:\n  tcx: found\n\nCOUNTER          VALUE\n"
+                                 "captured_total   7\nrequests_total   42\n"));
+  EXPECT_THAT(nodectl({"status", "-o", "json"}).out, HasSubstr("\"requests_total\": 42"));
+  EXPECT_THAT(nodectl({"status", "-o", "yaml"}).out, HasSubstr("  requests_total: 42"));
+}
+
+TEST_F(NodectlTest, DrainAndDetachReachTheDaemon) {
+  EXPECT_EQ(nodectl({"drain"}).exit_code, 0);
+  EXPECT_TRUE(daemon_.drained);
+  EXPECT_EQ(nodectl({"detach"}).exit_code, 2);
+  EXPECT_EQ(nodectl({"detach", "--all"}).exit_code, 0);
+}
+
+// ---- without a daemon ---------------------------------------------------------------------------
+
+TEST(NodectlAlone, AMissingDaemonIsNamedWithTheWayToStartIt) {
+  const TemporaryDirectory directory;
+  const Ran ran = run({NP_NODECTL, "--run-dir", directory.path(), "get", "svc"});
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_EQ(ran.error, "error: no daemon answers on " + directory.path() +
+                           "/control.sock: No such file or directory (start it with: nodeproxyd "
+                           "--run-dir " +
+                           directory.path() + ")\n");
+}
+
+TEST(NodectlAlone, DetachWithoutADaemonTellsTheManualWay) {
+  const TemporaryDirectory directory;
+  const Ran ran = run({NP_NODECTL, "--run-dir", directory.path(), "detach", "--all"});
+  EXPECT_EQ(ran.exit_code, 1);
+  EXPECT_THAT(ran.error, HasSubstr("rm -r /sys/fs/bpf/nodeproxy/v1/links"));
+}
+
+TEST(NodectlAlone, ValidateNeedsNoDaemon) {
+  const Ran good =
+      run({NP_NODECTL, "validate", "-f", "-"}, std::string(kServices) + "---\n" + kDenier);
+  EXPECT_EQ(good.exit_code, 0) << good.error;
+  EXPECT_THAT(good.out, StartsWith("service/reviews valid\nservice/ratings valid\n"
+                                   "denier.config.istio.io/handler valid: accepted, not yet in "
+                                   "effect: "));
+  const Ran bad = run({NP_NODECTL, "validate", "-f", "-"}, std::string(kRule) + "  extra: 1\n");
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_THAT(bad.error, StartsWith("<stdin>:13: RouteRule default/reviews-default: "));
+  EXPECT_EQ(run({NP_NODECTL, "validate", "-f", "-"}, "\xff\xfe").exit_code, 1);
+  EXPECT_EQ(run({NP_NODECTL, "validate", "-f", "-"}, "# nothing\n").exit_code, 1);
+  EXPECT_EQ(run({NP_NODECTL, "validate", "-f", "/nonexistent"}).exit_code, 1);
+}
+
+TEST(NodectlAlone, WrongUsageExitsWithTwo) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {},
+      {"explain"},
+      {"no-such-verb"},
+      {"apply"},
+      {"apply", "-f"},
+      {"apply", "--no-such-flag", "-f", "x"},
+      {"delete"},
+      {"delete", "svc"},
+      {"delete", "svc", "x", "-f", "y"},
+      {"get"},
+      {"get", "svc", "x", "-A"},
+      {"get", "svc", "-o", "xml"},
+      {"describe", "svc"},
+      {"pod"},
+      {"pod", "add", "x"},
+      {"pod", "add", "x", "--ip", "10.0.0.1", "--ifname", "v", "-l", "novalue"},
+      {"completion", "fish"},
+      {"status", "extra"},
+  };
+  for (const std::vector<std::string>& arguments : wrong) {
+    std::vector<std::string> all = {NP_NODECTL};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const Ran ran = run(all);
+    std::string typed;
+    for (const std::string& argument : arguments) typed += " " + argument;
+    EXPECT_EQ(ran.exit_code, 2) << "nodectl" << typed;
+    EXPECT_THAT(ran.error, Not(IsEmpty())) << "nodectl" << typed;
+  }
+  EXPECT_THAT(run({NP_NODECTL, "explain"}).error, HasSubstr("unknown command \"explain\""));
+}
+
+TEST(NodectlAlone, HelpOffersOnlyWhatThisVersionDoes) {
+  const Ran ran = run({NP_NODECTL, "--help"});
+  EXPECT_EQ(ran.exit_code, 0);
+  for (const char* later : {"explain", "uneject", "doctor", "top", "flows", "trace"}) {
+    EXPECT_FALSE(std::regex_search(ran.out, std::regex("\n  " + std::string(later) + "\\b")))
+        << later;
+  }
+  EXPECT_EQ(run({NP_NODECTL, "apply", "--help"}).exit_code, 0);
+}
+
+TEST(NodectlAlone, CompletionScriptsAreScripts) {
+  const TemporaryDirectory directory;
+  const Ran bash = run({NP_NODECTL, "completion", "bash"});
+  EXPECT_EQ(bash.exit_code, 0);
+  const std::string file = directory.path() + "/nodectl.bash";
+  std::ofstream(file) << bash.out;
+  const Ran checked = run({"bash", "-n", file});
+  EXPECT_EQ(checked.exit_code, 0) << checked.error;
+  EXPECT_THAT(run({NP_NODECTL, "completion", "zsh"}).out, StartsWith("#compdef nodectl\n"));
+  const auto complete = [&file](const std::string& line) {
+    return run({"bash", "-c",
+                "source " + file + "; COMP_WORDS=(" + line +
+                    "); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _nodectl; echo \"${COMPREPLY[@]}\""})
+        .out;
+  };
+  EXPECT_EQ(complete("nodectl va"), "validate\n");
+  EXPECT_EQ(complete("nodectl get routeru"), "routerule\n");
+  EXPECT_EQ(complete("nodectl -n x get virtual"), "virtualservice\n");
+  EXPECT_EQ(complete("nodectl get svc -o j"), "json\n");
+  EXPECT_EQ(complete("nodectl pod re"), "remove\n");
+}
+
+}  // namespace
+}  // namespace np::control
