@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// In a file of its own: where a compiler sees new and malloc together it warns of a mismatch.
+#include "tests/unit/policy/allocation_count.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+std::atomic<uint64_t> g_allocations{0};
+}
+
+uint64_t np::allocation_count() {
+  return g_allocations.load(std::memory_order_relaxed);
+}
+
+void* operator new(size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) std::abort();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
