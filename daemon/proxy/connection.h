@@ -47,7 +47,16 @@ struct ExchangeId {
   bool operator==(const ExchangeId&) const = default;
 };
 
-enum class ConnectionTimer : uint8_t { kNone, kConnect, kSniff, kHead, kIdle, kDiscard, kLinger };
+enum class ConnectionTimer : uint8_t {
+  kNone,
+  kConnect,
+  kSniff,
+  kHead,
+  kIdle,
+  kFlush,
+  kDiscard,
+  kLinger
+};
 
 // The iovecs of a send under way; idle connections have none.
 struct SendVector {
@@ -60,6 +69,7 @@ struct Connection : SlabObject {
   enum class Mode : uint8_t { kHttp, kSniffing, kOpaque };
 
   ConnectionId id() const { return {slab_slot_, slab_generation_}; }
+  bool has_output() const { return !output.empty() || sending != nullptr; }
   bool is_closed() const { return state_ == ConnectionState::kClosed; }
   ConnectionState state() const { return state_; }
   void advance_to(ConnectionState next);

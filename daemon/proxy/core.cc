@@ -111,8 +111,9 @@ void Core::settle_downstream_end(Connection& connection) {
 }
 
 void Core::settle_draining(Connection& connection) {
-  if (connection.state() != ConnectionState::kDraining || !connection.output.empty() ||
-      connection.sending != nullptr) {
+  if (connection.state() != ConnectionState::kDraining) return;
+  if (connection.has_output()) {
+    arm_flush(connection);
     return;
   }
   if (!connection.linger || connection.peer_finished) {
@@ -190,6 +191,8 @@ void Core::update_downstream_timer(Connection& connection) {
     if (connection.timer_purpose != ConnectionTimer::kHead) {
       arm(connection, ConnectionTimer::kHead, limits_.header_timeout);
     }
+  } else if (connection.has_output()) {
+    arm_flush(connection);
   } else if (connection.timer_purpose != ConnectionTimer::kIdle) {
     arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
   }
@@ -204,6 +207,12 @@ void Core::arm(Connection& connection, ConnectionTimer purpose, Duration after) 
     return;
   }
   timers_.arm(connection.timer, now_ + after);
+}
+
+// A peer that does not take what it is owed holds memory: not for ever. sent() begins it anew.
+void Core::arm_flush(Connection& connection) {
+  if (connection.timer_purpose == ConnectionTimer::kFlush) return;
+  arm(connection, ConnectionTimer::kFlush, limits_.flush_timeout);
 }
 
 void Core::disarm(Connection& connection) {

@@ -116,6 +116,7 @@ class Core {
   void serve(Pool& pool);
   Action& act(Action::Kind kind, const Connection& connection);
   void arm(Connection& connection, ConnectionTimer purpose, Duration after);
+  void arm_flush(Connection& connection);
   void disarm(Connection& connection);
   void touch(Pool& pool);
 

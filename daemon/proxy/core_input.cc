@@ -84,6 +84,7 @@ void Core::sent(Connection& connection, size_t bytes) {
   free_send_vectors_.push_back(connection.sending);
   connection.sending = nullptr;
   connection.output.consume(bytes);
+  if (connection.timer_purpose == ConnectionTimer::kFlush) disarm(connection);
   if (connection.side == Connection::Side::kDownstream) {
     counters_->downstream_cx_tx_bytes_total += bytes;
     FlowUpdate(*connection.record, now_)->bytes_down += bytes;

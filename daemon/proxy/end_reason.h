@@ -33,6 +33,7 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kBadPath, bad_path, "DPE", kRefused)                     \
   X(kMethodRefused, method_refused, "", kRefused)            \
   X(kLoop, loop, "", kRefused)                               \
+  X(kMaxForwards, max_forwards, "", kRefused)                \
   X(kBadRequest, bad_request, "DPE", kRefused)               \
   X(kHeadTimeout, head_timeout, "", kRefused)                \
   X(kRequestStalled, request_stalled, "", kRefused)          \

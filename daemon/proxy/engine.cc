@@ -208,9 +208,10 @@ void Core::on_connection_timer(Connection& connection) {
       }
       close(connection, false);
       return;
+    case ConnectionTimer::kFlush:
     case ConnectionTimer::kDiscard:
     case ConnectionTimer::kLinger:
-      close(connection, purpose == ConnectionTimer::kDiscard);
+      close(connection, purpose != ConnectionTimer::kLinger);
       return;
     case ConnectionTimer::kNone:
       return;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -167,6 +168,8 @@ class Exchange : public SlabObject {
   std::string_view make_loop_header();
   uint64_t loop_mark() const;
   bool is_loop() const;
+  std::optional<uint32_t> forwards_left() const;
+  void count_down_forwards();
 
   // own answers
   void answer(uint16_t status, std::string_view body, std::string_view content_type);

@@ -127,6 +127,12 @@ void Exchange::enter_decide() {
     enter_finish(EndReason::kMethodRefused);
     return;
   }
+  // RFC 9110 7.6.2: the last proxy answers itself. A TRACE would show fields meant for us only.
+  if (forwards_left() == 0) {
+    if (request_.method == "TRACE") status_ = 405;
+    enter_finish(EndReason::kMaxForwards);
+    return;
+  }
   const TargetParts target = normalize_target(request_.target, out_target_);
   if (!target.valid) {
     enter_finish(EndReason::kBadPath);

@@ -2,6 +2,7 @@
 // What heads become on their way through (traffic-semantics 4.4). Codecs have taken out framing and
 // hop-by-hop fields already and write their own.
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "proxy/core.h"
@@ -11,6 +12,7 @@ namespace np::proxy {
 namespace {
 
 constexpr std::string_view kLoopHeader = "x-nodeproxy-loop";
+constexpr std::string_view kMaxForwards = "max-forwards";
 constexpr size_t kLoopEntryBytes = 16;
 
 bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
@@ -76,6 +78,7 @@ void Exchange::build_request_fields() {
   for (const Field& field : request_fields_) {
     if (!is_dropped(field.name, gateway_)) out_fields_.push_back(field);
   }
+  count_down_forwards();
   build_forwarding_fields();
   if (choice_ != nullptr) apply_ops(choice_->request_headers, true);
   apply_ops(route.request_headers, true);
@@ -111,6 +114,28 @@ void Exchange::apply_ops(const policy::HeaderOps& ops, bool to_request) {
     if (is_framing(name) || (to_request && is_host(name))) continue;
     out_fields_.push_back({name, value});
   }
+}
+
+// Max-Forwards of methods that have it; malformed values are left alone.
+std::optional<uint32_t> Exchange::forwards_left() const {
+  if (request_.method != "OPTIONS" && request_.method != "TRACE") return std::nullopt;
+  const Field* field = find_field(request_fields_, kMaxForwards);
+  if (field == nullptr) return std::nullopt;
+  uint32_t value = 0;
+  const char* end = field->value.data() + field->value.size();
+  const auto [rest, error] = std::from_chars(field->value.data(), end, value);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  return value;
+}
+
+void Exchange::count_down_forwards() {
+  const std::optional<uint32_t> left = forwards_left();
+  if (!left) return;
+  char text[16];
+  const auto written = std::to_chars(text, text + sizeof(text), *left - 1);
+  remove_field(out_fields_, kMaxForwards);
+  out_fields_.push_back(
+      {kMaxForwards, arena_.copy({text, static_cast<size_t>(written.ptr - text)})});
 }
 
 // RFC 9562 4.4: 122 random bits.

@@ -33,6 +33,7 @@ struct EngineLimits {
   Duration connection_idle_timeout = std::chrono::hours(1);  // client connection, no request
   Duration tcp_idle_timeout = std::chrono::hours(1);         // opaque connection, no byte
   Duration linger_timeout = std::chrono::seconds(1);         // FIN sent, waiting for the peer's
+  Duration flush_timeout = std::chrono::seconds(300);        // a peer that takes no byte
   Duration discard_timeout = std::chrono::seconds(1);        // see discard_bytes
   Duration sniff_wait = std::chrono::milliseconds(50);       // silent client, unknown protocol
   Duration mirror_timeout = std::chrono::seconds(15);        // whole life of a mirrored request

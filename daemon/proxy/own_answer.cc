@@ -38,6 +38,8 @@ OwnAnswer own_answer(EndReason reason) {
       return {405, ""};
     case EndReason::kLoop:
       return {508, "loop detected"};
+    case EndReason::kMaxForwards:
+      return {200, ""};
     case EndReason::kBadRequest:
       return {400, ""};
     case EndReason::kHeadTimeout:

@@ -432,7 +432,40 @@ TEST_F(EngineFlow, SourceOfThePodIsKeptExceptTowardsItself) {
   EXPECT_EQ(rig.upstream(1).target.source_ip.to_string(), "10.0.0.8");
   Socket& self = rig.connect_captured(kService, "10.1.0.1:1");
   rig.send(self, kGet);
-  EXPECT_FALSE(rig.upstream(2).target.source_pod) << rig.upstream(2).target.source_ip.to_string() << " to " << rig.upstream(2).target.remote.to_string();
+  EXPECT_FALSE(rig.upstream(2).target.source_pod)
+      << rig.upstream(2).target.source_ip.to_string() << " to "
+      << rig.upstream(2).target.remote.to_string();
+}
+
+TEST_F(EngineFlow, MaxForwardsIsCountedDown) {
+  rig.use(policy);
+  auto [other, target] = ask("OPTIONS / HTTP/1.1\r\nHost: r\r\nMax-Forwards: 3\r\n\r\n");
+  EXPECT_THAT(rig.take(*target), HasSubstr("max-forwards: 2\r\n"));
+  Socket& last = rig.connect_captured(kService);
+  rig.send(last, "OPTIONS / HTTP/1.1\r\nHost: r\r\nMax-Forwards: 0\r\n\r\n");
+  EXPECT_THAT(rig.take(last), StartsWith("HTTP/1.1 200"));
+  rig.send(last, "TRACE / HTTP/1.1\r\nHost: r\r\nMax-Forwards: 0\r\n\r\n");
+  EXPECT_THAT(rig.take(last), StartsWith("HTTP/1.1 405"));
+}
+
+TEST_F(EngineFlow, PeerThatTakesNothingIsLetGo) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  client->hold = true;
+  rig.send(*origin, kOk);
+  rig.advance(seconds(299));
+  EXPECT_FALSE(client->closed);
+  rig.advance(seconds(1));
+  EXPECT_TRUE(client->closed && client->aborted);  // never a clean end
+  Socket& opaque = rig.connect_captured(kTcp);
+  Socket& server = *rig.upstreams().back();
+  rig.open(server);
+  server.hold = true;
+  rig.send(opaque, "x");
+  rig.finish(opaque);
+  rig.finish(server);
+  rig.advance(seconds(300));
+  EXPECT_TRUE(server.closed && server.aborted);
 }
 
 TEST_F(EngineFlow, ConnectionClosedDuringASendLeavesItsBytesToTheDriver) {
