@@ -207,13 +207,14 @@ void Client::start() {
 
 void Client::send_next() {
   if (ended_ || waiting_.empty()) return;
-  const Plan plan = waiting_.front();
+  Plan plan = waiting_.front();
   waiting_.pop_front();
+  if (old) plan.chunked = plan.expect = false;  // unknown to HTTP/1.0
   sent_.push_back(plan);
   ++ledger_.asked;
   std::string head = plan.method + " /s/" + std::to_string(plan.id) + "/" +
                      std::to_string(plan.answer_size) + "/" + static_cast<char>(plan.deed) +
-                     " HTTP/1.1\r\nHost: sim\r\n";
+                     (old ? " HTTP/1.0\r\nHost: sim\r\n" : " HTTP/1.1\r\nHost: sim\r\n");
   const bool body = plan.method == "POST" || plan.method == "PUT";
   if (body) {
     head += "x-body-size: " + std::to_string(plan.body_size) + "\r\n";
@@ -282,7 +283,7 @@ void Client::check(const HttpMessage& answer) {
   const std::string* id = answer.find("x-id");
   const std::string* server = answer.find("server");
   const std::string* connection = answer.find("connection");
-  closing_ = connection != nullptr && *connection == "close";
+  closing_ = old || (connection != nullptr && *connection == "close");
   if (id == nullptr) {
     if (server == nullptr || *server != "nodeproxy") {
       ledger_.violation("an answer from nowhere: " + answer.start);
@@ -335,6 +336,56 @@ void Client::end(bool clean_end) {
                       (reader_.has_head() ? " in the answer" : ""));
   }
   if (clean_end) network_.finish(*this);
+}
+
+// ---- websocket -------------------------------------------------------------------------------
+
+void WebsocketOrigin::on_bytes(std::string_view bytes) {
+  if (switched_) {
+    network_.send(*this, bytes);
+    return;
+  }
+  head_.append(bytes);
+  const size_t end = head_.find("\r\n\r\n");
+  if (end == std::string::npos) return;
+  switched_ = true;
+  network_.send(*this,
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                "Upgrade: websocket\r\n\r\n");
+  network_.send(*this, head_.substr(end + 4));
+}
+
+void WebsocketClient::start() {
+  ++ledger_.asked;
+  // The bytes right behind the head must wait for the tunnel, and the FIN with them.
+  network_.send(*this,
+                "GET /ws HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\n"
+                "Upgrade: websocket\r\n\r\n" +
+                    pattern(id_, size_));
+  network_.finish(*this);
+}
+
+void WebsocketClient::on_finished() {
+  if (ended_) return;
+  ended_ = true;
+  const size_t end = got_.find("\r\n\r\n");
+  const bool switched = got_.starts_with("HTTP/1.1 101 ") && end != std::string::npos;
+  if (switched && got_.substr(end + 4) == pattern(id_, size_)) {
+    ++ledger_.answered;
+    return;
+  }
+  const bool refused = got_.starts_with("HTTP/1.1 50") && end != std::string::npos;
+  if (refused && !ledger_.clean) {
+    ++ledger_.own_answers;
+    return;
+  }
+  ledger_.violation("websocket ended cleanly but is not whole: " + got_.substr(0, 60));
+}
+
+void WebsocketClient::on_reset() {
+  if (!ended_) ++ledger_.cut;
+  if (!ended_ && ledger_.clean) ledger_.violation("websocket reset in a clean world");
+  ended_ = true;
 }
 
 // ---- echo ------------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ class Client : public Peer {
   bool is_done() const { return ended_; }
 
   bool pipelines = false;
+  bool old = false;            // HTTP/1.0: one request, FIN may tell the end
   bool finishes = false;       // FIN after the last request
   uint32_t leave_percent = 0;  // chance per request to vanish in the middle
 
@@ -121,6 +122,38 @@ class EchoOrigin : public Peer {
  private:
   SimNetwork& network_;
   std::string greeting_;
+};
+
+// Answers 101 and then echoes.
+class WebsocketOrigin : public Peer {
+ public:
+  explicit WebsocketOrigin(SimNetwork& network) : network_(network) {}
+  void on_bytes(std::string_view bytes) override;
+  void on_finished() override { network_.finish(*this); }
+  void on_reset() override {}
+
+ private:
+  SimNetwork& network_;
+  std::string head_;
+  bool switched_ = false;
+};
+
+class WebsocketClient : public Peer {
+ public:
+  WebsocketClient(SimNetwork& network, Ledger& ledger, uint64_t id, size_t size)
+      : network_(network), ledger_(ledger), id_(id), size_(size) {}
+  void start();
+  void on_bytes(std::string_view bytes) override { got_.append(bytes); }
+  void on_finished() override;
+  void on_reset() override;
+
+ private:
+  SimNetwork& network_;
+  Ledger& ledger_;
+  uint64_t id_;
+  size_t size_;
+  std::string got_;
+  bool ended_ = false;
 };
 
 class EchoClient : public Peer {

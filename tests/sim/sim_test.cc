@@ -74,6 +74,14 @@ World::World(uint64_t world_seed) : seed(world_seed), dice(world_seed) {
   }
   test::PrefixTable& table = policy.add_table();
   table.entries.push_back({"/s/", &route});
+  policy::Cluster& chat = policy.add_cluster("chat", {"10.1.0.8:80"});
+  policy::Route& upgrade = policy.add_route(&chat);
+  upgrade.websocket = true;
+  table.entries.push_back({"/ws", &upgrade});
+  network->serve(chat.endpoints[0].address, [this] {
+    peers.push_back(std::make_unique<WebsocketOrigin>(*network));
+    return peers.back().get();
+  });
   policy.capture(kService, &table);
   policy.listen(kBind, &table);
   policy::Cluster& db = policy.add_cluster("db", {"10.1.0.9:5432"});
@@ -126,6 +134,7 @@ void World::populate() {
     auto client = std::make_unique<Client>(*network, ledger, std::move(plans));
     client->pipelines = pipelines;
     client->finishes = dice.below(3) == 0;
+    client->old = !pipelines && dice.below(8) == 0;
     if (!ledger.clean) client->leave_percent = dice.below(3) == 0 ? 10 : 0;
     clients.push_back(client.get());
     Peer* peer = client.get();
@@ -147,6 +156,18 @@ void World::populate() {
   }
   if (!ledger.clean && dice.below(10) == 0) {
     network->later(std::chrono::milliseconds(dice.below(300)), [this] { network->drain(); });
+  }
+  if (dice.below(3) == 0) {
+    auto socket = std::make_unique<WebsocketClient>(*network, ledger, next_id, dice.below(80'000));
+    WebsocketClient* client = socket.get();
+    peers.push_back(std::move(socket));
+    network->later(std::chrono::milliseconds(7), [this, client] {
+      proxy::Accepted accepted;
+      accepted.local = SocketAddress::parse(kBind).value();
+      accepted.peer = SocketAddress::parse("10.2.0.3:999").value();
+      network->connect(*client, accepted);
+      client->start();
+    });
   }
   if (dice.below(3) != 0) return;
   auto echo =
