@@ -121,7 +121,8 @@ static __always_inline int np_take_token(struct np_podst *podst, const struct np
 static __always_inline int np_over_cap(struct __sk_buff *skb, const struct np_syn *syn,
 				       struct np_podst *podst)
 {
-	if (syn->pod->max_flows && podst->opened - podst->closed >= syn->pod->max_flows) {
+	if (syn->pod->max_flows &&
+	    (__s64)(podst->opened - podst->closed) >= (__s64)syn->pod->max_flows) {
 		__sync_fetch_and_add(&podst->syn_drop_cap, 1);
 		syn->stats->cap_flows++;
 		return np_to_proxy(skb, syn->config); /* no record: reset at once */

@@ -38,12 +38,24 @@ static __always_inline int np_to_pod(struct __sk_buff *skb, const struct np_pod 
 	return bpf_redirect(pod->ifindex, 0);
 }
 
+static __always_inline void np_reopen(const struct np_flow *flow, struct np_podst *podst)
+{
+	struct np_svcst *svcst = bpf_map_lookup_elem(&np_svcst, &flow->svc_id);
+
+	if (podst)
+		__sync_fetch_and_add(&podst->opened, 1);
+	if (svcst)
+		__sync_fetch_and_add(&svcst->opened, 1);
+}
+
 /* The proxy accepted a SYN: the record learns its ISN, and starts anew when that SYN was one of a
  * new connection on a port whose old one never ended properly. */
 static __always_inline void np_on_syn_ack(struct np_flow *flow, const struct np_packet *pkt,
-					  __u64 now)
+					  struct np_podst *podst, __u64 now)
 {
 	if (pkt->ack == flow->syn_isn + 1 && flow->syn_isn != flow->tx_isn) {
+		if (flow->flags & NP_FLOW_BOOKED) /* the old one ended between the two */
+			np_reopen(flow, podst);
 		flow->start_ns = now;
 		flow->tx_isn = flow->syn_isn;
 		flow->tx_bytes = 0;
@@ -52,7 +64,7 @@ static __always_inline void np_on_syn_ack(struct np_flow *flow, const struct np_
 		flow->state = NP_FLOW_SYN;
 	}
 	flow->rx_isn = pkt->seq;
-	flow->flags |= NP_FLOW_RX_ISN;
+	__sync_fetch_and_or(&flow->flags, NP_FLOW_RX_ISN);
 }
 
 static __always_inline void np_account(struct __sk_buff *skb, const struct np_packet *pkt,
@@ -69,7 +81,7 @@ static __always_inline void np_account(struct __sk_buff *skb, const struct np_pa
 	now = bpf_ktime_get_ns();
 	flow->last_ns = now;
 	if ((pkt->flags & (NP_TCP_SYN | NP_TCP_ACK)) == (NP_TCP_SYN | NP_TCP_ACK))
-		np_on_syn_ack(flow, pkt, now);
+		np_on_syn_ack(flow, pkt, podst, now);
 	np_count_rx(skb, flow, pkt, podst);
 	np_advance(flow, &key, pkt, NP_FLOW_RX_FIN, NP_FLOW_TX_FIN, now);
 }

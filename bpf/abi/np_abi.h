@@ -31,8 +31,6 @@
 #define NP_CONN_MAX		65536 /* load-time */
 #define NP_LIMIT_MAX		65536
 #define NP_EJECT_MAX		16384
-#define NP_GUARD_LPM_MAX	16384
-#define NP_GUARD_DST_MAX	4096
 #define NP_EVENTS_BYTES		(256 * 1024)
 #define NP_LISTENERS_PER_FAMILY 32
 #define NP_LISTENERS_MAX	(2 * NP_LISTENERS_PER_FAMILY)
@@ -61,11 +59,12 @@ enum np_flow_state {
 	NP_FLOW_CLOSED = 4, /* both sides finished, or reset; kept for readers */
 };
 
-/* np_flow.flags */
+/* np_flow.flags, changed by atomic operations: both directions may be handled at once */
 #define NP_FLOW_TX_FIN 0x01 /* the pod's FIN was seen */
 #define NP_FLOW_RX_FIN 0x02 /* the proxy's FIN was seen */
 #define NP_FLOW_RX_ISN 0x04 /* rx_isn is valid: SYN-ACK was seen */
 #define NP_FLOW_RESET  0x08 /* ended by RST */
+#define NP_FLOW_BOOKED 0x10 /* its end is counted in the totals */
 
 /* np_live.flags */
 #define NP_LIVE_OVERLOAD   0x01 /* new connections follow their fail mode */
@@ -80,7 +79,7 @@ struct np_config {
 	__u64 hb_timeout_ns;
 	__u64 policy_gen;
 	__u32 np0_ifindex; /* host end of the veth into the proxy namespace; 0: none */
-	__u16 band_lo; /* ports of `source: pod` upstream sockets, inclusive; lo > hi: none */
+	__u16 band_lo;	   /* ports of `source: pod` upstream sockets, inclusive; lo > hi: none */
 	__u16 band_hi;
 	__u8 default_fail; /* enum np_fail, never NP_FAIL_DEFAULT */
 	__u8 k_listeners;  /* listeners per family */
@@ -222,17 +221,19 @@ struct np_flow {
 	__u32 tx_isn;
 	__u32 rx_isn;
 	__u32 syn_isn; /* of the latest SYN: differs from tx_isn when the pod reuses its port */
+	__u32 flags;   /* NP_FLOW_* */
 	__u8 state;    /* enum np_flow_state */
-	__u8 flags;    /* NP_FLOW_* */
 	__u8 fail;     /* enum np_fail that applied at its SYN */
 	__u8 slot;     /* listener */
+	__u8 pad[5];
 	char svc[NP_NAME_BYTES];
 	char pod[NP_NAME_BYTES];
 };
 NP_ABI_ASSERT(sizeof(struct np_flow_key) == 40);
 NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_flow_key, sport) == 32);
 NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_flow_key, ifindex) == 36);
-NP_ABI_ASSERT(sizeof(struct np_flow) == 208);
+NP_ABI_ASSERT(sizeof(struct np_flow) == 216);
+NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_flow, svc) == 88);
 
 /* np_listeners, SOCKMAP: slot (IPv4) or NP_LISTENERS_PER_FAMILY + slot (IPv6) -> listening socket;
  * the value read by user space is the socket's cookie. Writer: supervisor. */
@@ -371,43 +372,6 @@ struct np_event {
 	struct np_flow_key key;
 };
 NP_ABI_ASSERT(sizeof(struct np_event) == 64);
-
-/* np_guard_*: admission guard on an uplink (XDP or tc). */
-struct np_guard_cidr {
-	__u32 prefixlen;
-	__u8 ip[16];
-};
-struct np_guard_dst_key {
-	__u8 ip[16];
-	__u16 port;
-	__u16 pad;
-};
-struct np_guard_dst {
-#ifdef __bpf__
-	struct bpf_spin_lock lock;
-#else
-	__u32 lock;
-#endif
-	__u32 syn_rate; /* per second */
-	__u32 syn_burst;
-	__u32 pad;
-	__u64 tokens; /* in 1/1e9 of a SYN */
-	__u64 refill_ns;
-};
-NP_ABI_ASSERT(sizeof(struct np_guard_cidr) == 20);
-NP_ABI_ASSERT(sizeof(struct np_guard_dst_key) == 20);
-NP_ABI_ASSERT(sizeof(struct np_guard_dst) == 32);
-#define NP_GUARD_STATS(X)                                                                          \
-	X(pass, "packets let through")                                                             \
-	X(deny, "dropped: source on the deny list")                                                \
-	X(syn_rate, "dropped: SYN above the destination's rate")                                   \
-	X(overload, "dropped: SYN while the daemon sheds load")                                    \
-	X(pass_parse, "let through: not parsed")
-#define NP_GUARD_STATS_FIELD(name, help) __u64 name;
-struct np_guard_st {
-	NP_GUARD_STATS(NP_GUARD_STATS_FIELD)
-};
-#undef NP_GUARD_STATS_FIELD
 
 /* np_sweep (syscall program): argument and answer of one pass over np_flows. */
 struct np_sweep_args {

@@ -128,7 +128,7 @@ static __always_inline void np_close(struct np_flow *flow, const struct np_flow_
 	struct np_podst *podst;
 	struct np_svcst *svcst;
 
-	if (flow->state == NP_FLOW_CLOSED)
+	if (__sync_fetch_and_or(&flow->flags, NP_FLOW_BOOKED) & NP_FLOW_BOOKED)
 		return;
 	flow->state = NP_FLOW_CLOSED;
 	podst = bpf_map_lookup_elem(&np_podst, &flow->pod_id);
@@ -142,20 +142,19 @@ static __always_inline void np_close(struct np_flow *flow, const struct np_flow_
 
 /* State after a segment; `mine` and `other` are the FIN flags of its direction and the other. */
 static __always_inline void np_advance(struct np_flow *flow, const struct np_flow_key *key,
-				       const struct np_packet *pkt, __u8 mine, __u8 other,
+				       const struct np_packet *pkt, __u32 mine, __u32 other,
 				       __u64 now)
 {
 	if (flow->state == NP_FLOW_CLOSED)
 		return;
 	if (pkt->flags & NP_TCP_RST) {
-		flow->flags |= NP_FLOW_RESET;
+		__sync_fetch_and_or(&flow->flags, NP_FLOW_RESET);
 		np_close(flow, key, now);
 		return;
 	}
 	if (!(pkt->flags & NP_TCP_FIN))
 		return;
-	flow->flags |= mine;
-	if (flow->flags & other)
+	if (__sync_fetch_and_or(&flow->flags, mine) & other)
 		np_close(flow, key, now);
 	else
 		flow->state = NP_FLOW_FIN;
