@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from embedded import TO_V1, VIRTUAL_SERVICE, EmbeddedCase  # noqa: E402
+from nodeproxy import wait_until  # noqa: E402
 from origins import Arrival, HttpOrigin, answer  # noqa: E402
 from wire import Message, request_bytes  # noqa: E402
 
@@ -326,10 +327,16 @@ class Files(EmbeddedCase):
         self.daemon.start()
         self.assertEqual(self.fetch("/").get("x-origin"), "v2")
 
-    def test_a_killed_worker_is_replaced_and_nothing_is_refused(self) -> None:
-        self.use_routes(TO_V1)
-        self.daemon.kill_worker()
+
+class KilledWorker(EmbeddedCase):
+    def test_it_is_replaced_and_no_new_connection_is_refused(self) -> None:
+        old = self.daemon.kill_worker()
+        # While it dies its ring may still accept: such a connection was open and is reset.
+        wait_until(lambda: not Path(f"/proc/{old}/root").exists(), 5, "the worker is gone", 0.001)
+        started = time.monotonic()
         self.assertEqual(self.fetch("/").status, 200)
+        self.assertLess(time.monotonic() - started, 2.0)
+        self.assertNotEqual(self.daemon.worker_pid(), old)
 
 
 class Upstreams(EmbeddedCase):

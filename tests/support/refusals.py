@@ -129,7 +129,7 @@ LINES = [
     Refusal("version 2.0", _head(line=b"GET /x HTTP/2.0"), (505,)),
     Refusal("lower-case version", _head(line=b"GET /x http/1.1")),
     Refusal("another protocol", _head(line=b"GET /x RTSP/1.0"), (400, 505)),
-    Refusal("TLS to a clear port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64),
+    Refusal("binary bytes as a head", b"\x16\x03\x01\x02\x00\x01" + b"\x00" * 64 + b"\r\n\r\n"),
     Refusal("CONNECT", _head(line=b"CONNECT web.test:443 HTTP/1.1"), (405, 400, 404)),
 ]
 LIMITS = [
