@@ -77,12 +77,13 @@ void Exchange::start_tunnel(const http::Head& head) {
   ++core_->counters().tunnels;
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)]);
   tunnel_ = true;
-  request_complete_ = false;
+  request_complete_ = client->finish_delivered;  // a FIN right behind the head ends that direction
   body_.clear();
   client->codec->start_tunnel();
   upstream->codec->start_tunnel();
   core_->touch(*client);
   core_->touch(*upstream);
+  pump_tunnel();
 }
 
 // Client to endpoint.

@@ -374,16 +374,30 @@ void WebsocketClient::on_finished() {
     ++ledger_.answered;
     return;
   }
-  const bool refused = got_.starts_with("HTTP/1.1 50") && end != std::string::npos;
-  if (refused && !ledger_.clean) {
-    ++ledger_.own_answers;
+  if (!ledger_.clean && got_.starts_with("HTTP/1.1 50")) {
+    count_refusals();
+    return;
+  }
+  if (got_.empty() && !ledger_.clean) {
+    ++ledger_.cut;  // closed as idle by a drain, before the request was read
     return;
   }
   ledger_.violation("websocket ended cleanly but is not whole: " + got_.substr(0, 60));
 }
 
+// What it sent ahead of an answer that was not 101 was read as one more request, and refused too.
+void WebsocketClient::count_refusals() {
+  for (size_t at = got_.find("HTTP/1.1 "); at != std::string::npos;) {
+    ++ledger_.own_answers;
+    at = got_.find("HTTP/1.1 ", at + 1);
+  }
+}
+
 void WebsocketClient::on_reset() {
-  if (!ended_) ++ledger_.cut;
+  if (!ended_) {
+    ++ledger_.cut;
+    if (got_.starts_with("HTTP/1.1 50")) count_refusals();
+  }
   if (!ended_ && ledger_.clean) ledger_.violation("websocket reset in a clean world");
   ended_ = true;
 }

@@ -148,6 +148,8 @@ class WebsocketClient : public Peer {
   void on_reset() override;
 
  private:
+  void count_refusals();
+
   SimNetwork& network_;
   Ledger& ledger_;
   uint64_t id_;

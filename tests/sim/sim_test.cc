@@ -270,6 +270,12 @@ TEST(Sim, WorldsKeepTheirPromises) {
     world.check();
     exchanges += world.ledger.asked;
     if (HasFailure()) {
+      proxy::for_each_counter(world.network->counters(), [](const char* name, uint64_t value) {
+        if (value != 0) std::printf("%s %llu\n", name, static_cast<unsigned long long>(value));
+      });
+      for (const auto& [status, count] : world.ledger.by_status) {
+        std::printf("clients saw %d: %llu\n", status, static_cast<unsigned long long>(count));
+      }
       FAIL() << "repeat with NP_SIM_SEED=" << seed << " clean=" << world.ledger.clean;
     }
   }

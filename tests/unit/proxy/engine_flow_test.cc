@@ -221,6 +221,22 @@ TEST_F(EngineFlow, WebsocketBecomesATunnelBothWays) {
   EXPECT_TRUE(rig.is_balanced());
 }
 
+TEST_F(EngineFlow, WebsocketClientMayFinishBeforeTheSwitch) {
+  route->websocket = true;
+  rig.use(policy);
+  auto [client, origin] =
+      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  rig.finish(*client);
+  rig.send(*origin,
+           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+           "\r\nhello");
+  EXPECT_TRUE(origin->fin);
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nhello"));
+  rig.finish(*origin);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_TRUE(origin->closed);
+}
+
 TEST_F(EngineFlow, UpgradeIsNotForwardedWhereTheRouteForbidsIt) {
   rig.use(policy);
   auto [client, origin] =
