@@ -96,7 +96,8 @@ TEST_F(StateFileTest, EveryFlippedBitIsNoticed) {
   const std::string whole = encode_state("some policy");
   for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
     std::string flipped = whole;
-    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1U << (bit % 8)));
+    flipped[bit / 8] =
+        static_cast<char>(static_cast<unsigned char>(flipped[bit / 8]) ^ (1U << (bit % 8)));
     ASSERT_FALSE(decode_state(flipped).has_value()) << "bit " << bit;
   }
   EXPECT_FALSE(decode_state(whole + "x").has_value());
