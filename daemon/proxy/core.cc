@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "proxy/own_answer.h"
-
 namespace np::proxy {
 
 namespace {
@@ -336,7 +334,6 @@ void Core::refuse_unparsed(Connection& connection, http::StreamId stream, uint16
   const Field fields[] = {{"content-type", "text/plain"}, {"server", "nodeproxy"}};
   http::Head head;
   head.status = status;
-  head.reason = reason_phrase(status);
   head.body = http::BodyKind::kLength;
   head.content_length = body.size();
   head.has_content_length = true;

@@ -349,7 +349,6 @@ void Exchange::answer(uint16_t status, std::string_view body, std::string_view c
   out_fields_.push_back({"server", "nodeproxy"});
   http::Head head;
   head.status = status;
-  head.reason = reason_phrase(status);
   head.body = bodiless || head_request_ ? http::BodyKind::kNone : http::BodyKind::kLength;
   head.content_length = body.size();
   head.has_content_length = !bodiless;

@@ -18,7 +18,4 @@ struct OwnAnswer {
 // For reasons with outcome kRefused. kFaultAbort and kBadRequest bring their own status.
 OwnAnswer own_answer(EndReason reason);
 
-// "Not Found" for 404; "Unknown" for numbers without a registered phrase.
-std::string_view reason_phrase(uint16_t status);
-
 }  // namespace np::proxy

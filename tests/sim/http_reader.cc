@@ -3,9 +3,20 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
+#include <charconv>
 
 namespace np::sim {
+namespace {
+
+// The whole text as a number; UINT64_MAX, which no body has, when it is none.
+uint64_t number(std::string_view text, int base) {
+  uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value, base);
+  return error == std::errc() && rest == end ? value : UINT64_MAX;
+}
+
+}  // namespace
 
 const std::string* HttpMessage::find(std::string_view name) const {
   for (const auto& [key, value] : fields) {
@@ -67,7 +78,7 @@ bool HttpReader::parse_head(std::string_view head) {
   bool bodiless = false;
   if (role_ == Role::kResponses) {
     if (!message_.start.starts_with("HTTP/1.")) return fail("bad status line");
-    message_.status = std::atoi(message_.start.c_str() + 9);
+    message_.status = static_cast<int>(number(std::string_view(message_.start).substr(9, 3), 10));
     bodiless =
         head_response_ || message_.status == 204 || message_.status == 304 || message_.status < 200;
   } else if (!message_.start.ends_with(" HTTP/1.1")) {
@@ -79,7 +90,7 @@ bool HttpReader::parse_head(std::string_view head) {
     if (*coding != "chunked") return fail("unknown coding");
     state_ = State::kChunkSize;
   } else if (length != nullptr) {
-    left_ = std::strtoull(length->c_str(), nullptr, 10);
+    left_ = number(*length, 10);
     state_ = State::kLength;
     complete_ = left_ == 0;
   } else if (role_ == Role::kResponses) {
@@ -128,7 +139,7 @@ bool HttpReader::advance() {
       if (line.empty() || line.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
         return fail("chunk size");
       }
-      left_ = std::strtoull(line.c_str(), nullptr, 16);
+      left_ = number(line, 16);
       state_ = left_ == 0 ? State::kTrailers : State::kChunkData;
       return true;
     case State::kTrailers:

@@ -2,7 +2,7 @@
 #include "tests/sim/peers.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <charconv>
 
 namespace np::sim {
 namespace {
@@ -21,12 +21,12 @@ Wish read_wish(const std::string& start) {
   Wish wish;
   const size_t at = start.find(" /s/");
   if (at == std::string::npos) return wish;
-  char* end = nullptr;
-  wish.id = std::strtoull(start.c_str() + at + 4, &end, 10);
-  if (*end != '/') return wish;
-  wish.size = std::strtoull(end + 1, &end, 10);
-  if (*end != '/') return wish;
-  wish.deed = static_cast<Deed>(end[1]);
+  const char* end = start.data() + start.size();
+  const auto id = std::from_chars(start.data() + at + 4, end, wish.id);
+  if (id.ec != std::errc() || id.ptr == end || *id.ptr != '/') return wish;
+  const auto size = std::from_chars(id.ptr + 1, end, wish.size);
+  if (size.ec != std::errc() || end - size.ptr < 2 || *size.ptr != '/') return wish;
+  wish.deed = static_cast<Deed>(size.ptr[1]);
   wish.valid = true;
   return wish;
 }
@@ -104,7 +104,8 @@ void Origin::serve(const HttpMessage& request, bool body_checked) {
   }
   const std::string* length = request.find("x-body-size");
   if (body_checked && length != nullptr &&
-      request.body != pattern(wish.id + 1, std::strtoull(length->c_str(), nullptr, 10))) {
+      (std::to_string(request.body.size()) != *length ||
+       request.body != pattern(wish.id + 1, request.body.size()))) {
     ledger_.violation("request body of " + std::to_string(wish.id) + " is not what was sent");
   }
   const bool head = method == "HEAD";

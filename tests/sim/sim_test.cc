@@ -2,6 +2,7 @@
 // Seeded worlds. NP_SIM_SEED repeats one world, NP_SIM_EXCHANGES sets how many requests are made.
 #include <gtest/gtest.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <fstream>
 
@@ -16,9 +17,28 @@ constexpr char kService[] = "10.96.0.1:80";
 constexpr char kTcpService[] = "10.96.0.2:5432";
 constexpr char kBind[] = "0.0.0.0:8080";
 
+// Sanitizers make everything many times slower; they look for other mistakes than the plain run.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kDefaultExchanges = 20'000;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr uint64_t kDefaultExchanges = 20'000;
+#else
+constexpr uint64_t kDefaultExchanges = 100'000;
+#endif
+#else
+constexpr uint64_t kDefaultExchanges = 100'000;
+#endif
+
 uint64_t from_environment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+  if (text == nullptr) return otherwise;
+  const std::string_view digits(text);
+  uint64_t value = 0;
+  const auto [rest, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool whole = error == std::errc() && rest == digits.data() + digits.size();
+  EXPECT_TRUE(whole) << name << " is not a number: " << digits;
+  return whole ? value : otherwise;
 }
 
 struct World {
@@ -260,7 +280,7 @@ TEST(Golden, ConnectionStatesAreTheDocumentedOnes) {
 
 TEST(Sim, WorldsKeepTheirPromises) {
   const uint64_t only = from_environment("NP_SIM_SEED", 0);
-  const uint64_t wanted = from_environment("NP_SIM_EXCHANGES", 100'000);
+  const uint64_t wanted = from_environment("NP_SIM_EXCHANGES", kDefaultExchanges);
   const uint64_t first = only != 0 ? only : 1;
   uint64_t exchanges = 0;
   for (uint64_t seed = first; exchanges < wanted && (only == 0 || seed == only); ++seed) {
