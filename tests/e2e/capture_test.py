@@ -178,6 +178,93 @@ class Clsact(CaptureCase):
         self.assertNotIn("bpf", self.host.run("tc", "filter", "show", "dev", self.client.veth, "ingress").stdout)
 
 
+TCP_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec:
+  selector: {app: web, version: v1}
+  clusterIPs: [10.96.0.20, "fd00:96::20"]
+  ports: [{name: tcp-db, port: 5000, targetPort: 5000}]
+"""
+# Speaks first, then sends everything back after the client's FIN: a server that HTTP sniffing would stall.
+TCP_SERVER = """
+import socket, threading
+def serve(c):
+    c.sendall(b'220 ready\\n')
+    data = b''
+    while True:
+        piece = c.recv(65536)
+        if not piece: break
+        data += piece
+    c.sendall(data[::-1])
+    c.close()
+s = socket.create_server(('::', 5000), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""  # its stderr is not shown: the probe that waits for it leaves before the banner
+TCP_CLIENT = """
+import socket, sys, time
+t = time.monotonic()
+c = socket.create_connection((sys.argv[1], 5000), 5)
+banner = c.recv(100)
+took = time.monotonic() - t
+c.sendall(b'abc'); c.shutdown(socket.SHUT_WR)
+data = b''
+while piece := c.recv(100): data += piece
+print(banner.decode().strip(), data.decode(), 'fast' if took < 1 else f'slow {took:.2f}')
+"""
+
+
+class Tcp(CaptureCase):
+    NAME = "npcapt"
+
+    def test_r30_r32_server_first_and_half_close(self) -> None:
+        self.add_pods()
+        self.daemon.apply(TCP_SERVICE)
+        pod = self.web["v1"]
+        server = subprocess.Popen(["nsenter", f"--net=/run/netns/{pod.netns}", sys.executable, "-c", TCP_SERVER],
+                                  stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (server.kill(), server.wait()))
+        listens = "import socket; socket.create_connection(('127.0.0.1', 5000), 1).close()"
+        wait_until(lambda: pod.run(sys.executable, "-c", listens).returncode == 0, 5, "the server listens")
+        before = self.stats()["captured"]
+        for address in ("10.96.0.20", "fd00:96::20"):
+            got = self.client.run(sys.executable, "-c", TCP_CLIENT, address)
+            self.assertEqual(got.stdout.strip(), "220 ready cba fast", got.stderr)
+        self.assertGreater(self.stats()["captured"], before)
+
+
+class ProxyNamespace(CaptureCase):
+    NAME = "npcapn"
+
+    def read(self, name: str) -> str:
+        done = subprocess.run(["nsenter", f"--net=/run/netns/{self.NAME}", "cat", f"/proc/sys/net/{name}"],
+                              capture_output=True, text=True, check=True)
+        return done.stdout.split()[0]
+
+    def test_r18_r27_the_proxy_namespace_has_its_own_settings(self) -> None:
+        """Set at every start, whatever the host's defaults are, and repaired by the next start."""
+        self.assertEqual(self.read("ipv4/conf/npx/rp_filter"), "0")
+        self.assertEqual(self.read("ipv4/conf/all/rp_filter"), "0")
+        low = int(self.read("ipv4/ip_local_port_range"))
+        self.assertLess(low, 32768, "wider than the host's")
+        for name in ("npx", "all"):
+            subprocess.run(["nsenter", f"--net=/run/netns/{self.NAME}", "sh", "-c",
+                            f"echo 1 > /proc/sys/net/ipv4/conf/{name}/rp_filter"], check=True)
+        self.daemon.stop()
+        self.daemon.start()
+        self.assertEqual(self.read("ipv4/conf/npx/rp_filter"), "0")
+        self.assertEqual(self.read("ipv4/conf/all/rp_filter"), "0")
+
+    def test_r13_a_pod_without_a_veth_is_refused_with_a_reason(self) -> None:
+        self.host.run("ip", "link", "add", "npcapnd0", "type", "dummy")
+        for device in ("npcapnd0", "nosuchdev"):
+            done = self.daemon.ctl("pod", "add", "odd", "--ip", "10.244.0.99", "--ifname", device, check=False)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn(device, done.stderr)
+
+
 class SourcePod(CaptureCase):
     NAME = "npcaps"
 
