@@ -68,15 +68,14 @@ def print_urls(world: World) -> None:
     terminal.say()
     terminal.say(terminal.bold("Bookinfo is running."))
     terminal.say(f"  page        {terminal.bold(world.page_url)}")
-    terminal.say(f"  dashboard   http://127.0.0.1:{world.daemon.admin_port}/")
-    terminal.say(f"  metrics     http://127.0.0.1:{world.daemon.admin_port}/metrics")
+    terminal.say(f"  readiness   http://127.0.0.1:{world.daemon.admin_port}/readyz")
     terminal.say(f"  logs        {layout.WORK_DIR}/")
     terminal.say()
     terminal.say("Reload the page: the stars change, for reviews has three versions. Then try")
     samples = layout.SAMPLES_DIR.relative_to(layout.ROOT) / "istio-v1alpha2"
     terminal.say(f"  sudo {ctl} create -f {samples}/route-rule-all-v1.yaml")
     terminal.say(
-        f"  sudo {ctl} create -f {samples}/route-rule-reviews-test-v2.yaml   (sign in: jason)"
+        f"  sudo {ctl} create -f {samples}/route-rule-reviews-test-v2.yaml  # sign in as jason"
     )
     terminal.say(f"  sudo {ctl} create -f {samples}/route-rule-ratings-test-delay.yaml")
     terminal.say(f"  sudo {ctl} get routerule")
