@@ -14,6 +14,8 @@ macro(np_global_settings)
   # -g1 keeps backtraces and profiles readable; full debug information doubles the build time.
   set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1 -DNDEBUG")
   set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g1 -DNDEBUG")
+  set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g1")
+  set(CMAKE_C_FLAGS_DEBUG "-O0 -g1")
   find_program(NP_CCACHE ccache)
   if(NP_CCACHE)
     set(CMAKE_C_COMPILER_LAUNCHER ${NP_CCACHE})
