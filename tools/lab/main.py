@@ -13,6 +13,7 @@ from types import FrameType
 
 from lab import daemon, layout, pods
 from lab.shell import LabError, terminal
+from lab.walk import STEP_NUMBERS, walk
 from lab.world import World
 
 DESCRIPTION = """\
@@ -97,8 +98,6 @@ def work(options: argparse.Namespace, world: World) -> int:
         print_urls(world)
         wait_for_interrupt(world)
         return 0
-    from lab.walk import walk
-
     code = walk(world, options.only or [])
     if options.keep:
         print_urls(world)
