@@ -148,5 +148,14 @@ TEST(PolicyLoadKinds, RefusedKindsSayWhy) {
   refused("example.com/v1", "Widget", "unknown kind");
 }
 
+TEST(PolicyLoadKinds, EveryAcceptedKindIsInTheSchemaDocument) {
+  std::ifstream file(std::string(NP_SOURCE_DIR) + "/policy/SCHEMA.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  for (const KindInfo& info : known_kinds()) {
+    EXPECT_NE(text.str().find(info.kind), std::string::npos) << info.kind;
+  }
+}
+
 }  // namespace
 }  // namespace np::policy
