@@ -54,20 +54,8 @@ class Nodectl:
         return [*self._prefix, *arguments]
 
     def quiet(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        done = subprocess.run(
-            self.command(arguments),
-            cwd=layout.ROOT,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        output = done.stdout + done.stderr
-        if check and done.returncode != 0:
-            shown = shlex.join(self.command(arguments))
-            raise LabError(f"{shown}: exit code {done.returncode}\n{output.strip()}")
-        return output
+        done = run(self.command(arguments), check=check, stdin=stdin, cwd=layout.ROOT)
+        return done.stdout + done.stderr
 
     def shown(self, *arguments: str) -> str:
         terminal.say(f"  $ {shlex.join(self.command(arguments))}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD_DIR = Path(os.environ.get("NP_BUILD_DIR", ROOT / "build"))
+BUILD_DIR = Path(os.environ.get("NP_BUILD_DIR", ROOT / "build")).resolve()
 BOOKINFO_DIR = ROOT / "deploy" / "bookinfo"
 SAMPLES_DIR = ROOT / "tests" / "support" / "samples"
 

@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
                         help="run (default): wait for Ctrl-C; lab: walk the lab; "
                         "clean: remove what a crashed demo left")  # fmt: skip
     parser.add_argument("--only", type=int, metavar="N", action="append",
-                        help="lab: only step N (may be given again)")  # fmt: skip
+                        choices=STEP_NUMBERS, help="lab: only step N (may be given again)")  # fmt: skip
     parser.add_argument("--keep", action="store_true",
                         help="lab: leave everything running afterwards, until Ctrl-C")  # fmt: skip
     parser.add_argument("--port", type=int, default=layout.GATEWAY_PORT,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 COMMAND_SECONDS = 60.0
 
@@ -18,11 +19,22 @@ class LabError(Exception):
 
 
 def run(
-    command: Sequence[str], *, check: bool = True, stdin: str = "", seconds: float = COMMAND_SECONDS
+    command: Sequence[str],
+    *,
+    check: bool = True,
+    stdin: str = "",
+    seconds: float = COMMAND_SECONDS,
+    cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     try:
         done = subprocess.run(
-            list(command), input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+            list(command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            cwd=cwd,
+            check=False,
         )
     except FileNotFoundError as error:
         raise LabError(f"{command[0]}: not found") from error
