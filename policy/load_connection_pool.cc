@@ -44,13 +44,11 @@ void read_http(const Value& value, ConnectionPool& pool, PolicyFindings& finding
   Fields fields(value);
   pool.max_pending_requests = read_limit(fields.get("http1MaxPendingRequests"), findings);
   pool.max_requests = read_limit(fields.get("http2MaxRequests"), findings);
-  pool.max_retries = read_limit(fields.get("maxRetries"), findings);
-  Value per_connection = fields.get("maxRequestsPerConnection");
-  if (per_connection.present()) {
-    findings.add_limit(per_connection);
-    auto most = per_connection.integer(0, kMaxRequestsPerConnection);
-    pool.max_requests_per_connection = static_cast<uint32_t>(most.value_or(0));
-  }
+  auto retries = read_count(fields.get("maxRetries"));
+  if (retries.value_or(0) != 0) pool.max_retries = *retries;
+  auto per_connection =
+      fields.get("maxRequestsPerConnection").integer(0, kMaxRequestsPerConnection);
+  pool.max_requests_per_connection = static_cast<uint32_t>(per_connection.value_or(0));
   auto idle = read_duration(fields.get("idleTimeout"), ZeroDuration::kRefused);
   if (idle) pool.idle_timeout = *idle;
   Value upgrade = fields.get("h2UpgradePolicy");

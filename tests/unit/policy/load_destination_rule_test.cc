@@ -55,7 +55,7 @@ trafficPolicy:
       connectTimeout: 250ms
       tcpKeepalive: {probes: 3, time: 60s, interval: 5s}
       idleTimeout: 30s
-    http: {http1MaxPendingRequests: 2, http2MaxRequests: 3, maxRetries: 0}
+    http: {http1MaxPendingRequests: 2, http2MaxRequests: 3, maxRetries: 0, maxRequestsPerConnection: 5}
   outlierDetection:
     consecutive5xxErrors: 1
     consecutiveGatewayErrors: 2
@@ -70,6 +70,8 @@ trafficPolicy:
   EXPECT_EQ(pool.tcp_keepalive->probes, 3U);
   EXPECT_EQ(pool.max_pending_requests, 2U);
   EXPECT_EQ(pool.max_retries, kUnlimited);
+  EXPECT_EQ(pool.max_requests_per_connection, 5U);  // acts already
+  EXPECT_EQ(got.text().find("maxRequestsPerConnection"), std::string::npos);
   const Outlier& outlier = *policy(got).outlier;
   EXPECT_EQ(outlier.consecutive_5xx, 1U);
   EXPECT_EQ(outlier.consecutive_gateway_errors, 2U);
