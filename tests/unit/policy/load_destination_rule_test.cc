@@ -55,7 +55,7 @@ trafficPolicy:
       connectTimeout: 250ms
       tcpKeepalive: {probes: 3, time: 60s, interval: 5s}
       idleTimeout: 30s
-    http: {http1MaxPendingRequests: 2, http2MaxRequests: 3, maxRetries: 0, maxRequestsPerConnection: 5}
+    http: {http1MaxPendingRequests: 2, http2MaxRequests: 3, maxRequestsPerConnection: 5}
   outlierDetection:
     consecutive5xxErrors: 1
     consecutiveGatewayErrors: 2
