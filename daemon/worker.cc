@@ -44,11 +44,12 @@ class StopSignal {
     if (!stop->signal_fd_.is_open() || !stop->epoll_fd_.is_open()) {
       return system_error(errno, "make the stop signal");
     }
-    stop->watch(stop->signal_fd_.get());
+    stop->watch(stop->signal_fd_.get(), EPOLLIN);
     return stop;
   }
-  void watch(int fd) {
-    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+  // `events` may be 0: the end of a connection is always told.
+  void watch(int fd, uint32_t events) {
+    epoll_event event{.events = events, .data = {.fd = fd}};
     ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event);
   }
   int fd() const { return epoll_fd_.get(); }
@@ -83,7 +84,8 @@ control::ControlOptions control_options(const Options& options) {
 Result<void> serve(const Options& options) {
   NP_TRY_ASSIGN(auto stop, StopSignal::create());
   NP_TRY_ASSIGN(auto link, kernel::WorkerLink::from_fd(Fd(options.worker_link)));
-  stop->watch(link->fd());
+  // Its end means that the supervisor is gone. A late answer on it means nothing.
+  stop->watch(link->fd(), 0);
   NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link));
   DataPathHealth health(*pool);
   NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
@@ -102,9 +104,10 @@ Result<void> serve(const Options& options) {
     seams.capture = &link->capture_table();
     seams.attacher = link.get();
   }
-  NP_TRY(pool->start());
   control::ControlThread control(control_options(options), seams);
+  // Policy first: connections that waited for this worker must not be served without it.
   NP_TRY(control.start());
+  NP_TRY(pool->start());
   // The flag outlives a worker that drained; this one takes connections.
   link->set_live_flag(kernel::LiveFlag::kDrain, false);
   NP_TRY(link->ready());

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -15,8 +16,10 @@
 
 namespace np::policy {
 
-// Gives every name one number for as long as the process lives; numbers start at 1 and are reused
-// only by the same name. Separate spaces for services, clusters, routes, endpoints and pods.
+// Gives every name one number for as long as the process lives, never 0 and never another name's.
+// Separate spaces for services, clusters, routes, endpoints and pods. Numbers of services and pods
+// are keys of kernel maps that outlive a worker: they derive from the name, so that the next worker
+// finds the same. The others count from 1, because the engine uses them as indices.
 class IdTable {
  public:
   enum class Space : uint8_t { kService, kCluster, kRoute, kEndpoint, kPod };
@@ -27,6 +30,7 @@ class IdTable {
  private:
   std::map<std::pair<Space, std::string>, uint32_t> ids_;
   std::map<Space, uint32_t> next_;
+  std::set<std::pair<Space, uint32_t>> taken_;  // of the derived ones
   std::unordered_map<uint32_t, Instant> first_seen_;
 };
 

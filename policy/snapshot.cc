@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/snapshot.h"
 
+#include "policy/hash.h"
+
 #include "policy/compile.h"
 #include "policy/string_matcher.h"
 
@@ -36,8 +38,13 @@ uint32_t Snapshot::pod_id(const IpAddress& ip) const {
 
 uint32_t IdTable::id(Space space, const std::string& name) {
   const auto [found, inserted] = ids_.try_emplace({space, name}, 0);
-  if (inserted) found->second = ++next_[space];
-  return found->second;
+  if (!inserted) return found->second;
+  if (space != Space::kService && space != Space::kPod) return found->second = ++next_[space];
+  auto number = static_cast<uint32_t>(hash_bytes(name));
+  // Two names of one hash: the later one in this process moves on; a successor may then swap the
+  // two.
+  while (number == 0 || !taken_.emplace(space, number).second) ++number;
+  return found->second = number;
 }
 
 Instant IdTable::first_seen(uint32_t endpoint_id, Instant now) {

@@ -70,7 +70,12 @@ void OutputQueue::append_copy(const char* data, size_t size) {
 }
 
 OutputQueue::Room OutputQueue::room() {
-  if (tail_ == nullptr || tail_->used_bytes == Block::kRoomBytes) tail_ = add_block();
+  if (tail_ != nullptr && tail_->used_bytes == Block::kRoomBytes) {
+    // Full and sent: nothing but tail_ kept it.
+    if (tail_->segments == 0) drop_block(tail_);
+    tail_ = nullptr;
+  }
+  if (tail_ == nullptr) tail_ = add_block();
   return {tail_->bytes + tail_->used_bytes, Block::kRoomBytes - tail_->used_bytes};
 }
 

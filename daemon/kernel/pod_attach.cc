@@ -95,6 +95,10 @@ Result<PodRecord> PodTable::attach(const PodRequest& request) {
   NP_TRY(check_request(request));
   PodRecord record;
   const auto known = pods_.find(request.pod_id);
+  if (known == pods_.end() && pods_.size() >= NP_PODS_MAX) {
+    return Error{ErrorCode::kExhausted, "attach pod " + request.name,
+                 std::to_string(pods_.size()) + " pods are known already", "remove some"};
+  }
   if (known != pods_.end()) record = known->second;
   const PodRecord before = record;
   record.request = request;
@@ -123,7 +127,11 @@ Result<PodRecord> PodTable::attach(const PodRequest& request) {
   for (const IpAddress& old : before.request.ips) {  // addresses that the pod lost
     if (std::find(request.ips.begin(), request.ips.end(), old) != request.ips.end()) continue;
     const np_pod_key key = pod_key(old);
-    ::bpf_map_delete_elem(loader_.map_fd(Map::kPods), &key);
+    np_pod now{};  // another pod may have the address by now
+    const int map = loader_.map_fd(Map::kPods);
+    if (::bpf_map_lookup_elem(map, &key, &now) == 0 && now.pod_id == request.pod_id) {
+      ::bpf_map_delete_elem(map, &key);
+    }
   }
   // Last, so that no frame meets the program before its pod is known.
   const Result<void> attached =

@@ -295,6 +295,7 @@ void Core::unpin(SnapshotPin* pin) {
 }
 
 void Core::start_mirror(const Exchange& original, const policy::Cluster& cluster) {
+  ++active_mirrors_;
   Exchange& mirror = exchanges_.take();
   mirror.begin_mirror(*this, original, cluster);
 }

@@ -90,6 +90,8 @@ class Core {
   void close_after_flush(Connection& connection);
   void close(Connection& connection, bool abortive);
 
+  size_t active_mirrors() const { return active_mirrors_; }
+  void mirror_ended() { --active_mirrors_; }
   void start_mirror(const Exchange& original, const policy::Cluster& cluster);
   // The Exchange's last call.
   void retire(Exchange& exchange);
@@ -179,6 +181,7 @@ class Core {
   std::vector<Exchange*> finished_;
   size_t open_downstream_ = 0;
   size_t active_requests_ = 0;
+  size_t active_mirrors_ = 0;
   size_t active_retries_ = 0;
   uint64_t snapshot_count_ = 0;
   bool draining_ = false;

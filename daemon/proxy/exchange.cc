@@ -314,6 +314,7 @@ void Exchange::count_end(EndReason reason) {
   ++ended_counter(counters, reason);
   if (kind_ == Kind::kMirror) {
     ++counters.mirror_ended;
+    core_->mirror_ended();
     return;
   }
   if (kind_ == Kind::kOpaque) {

@@ -128,6 +128,7 @@ class Exchange : public SlabObject {
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
+  std::string_view shadow_authority(std::string_view authority);
   IpAddress source_for(const IpAddress& endpoint) const;
   Pick pick_endpoint();
   void arm_try_timer();

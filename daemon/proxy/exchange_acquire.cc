@@ -223,6 +223,12 @@ void Exchange::enter_exchange(Connection& upstream) {
     pump_tunnel();
   } else {
     send_request_head(upstream);
+    if (upstream.codec->wants_close()) {
+      // The codec refused to write this head (an authority that a rewrite made illegal): no byte
+      // went out and none will come.
+      fail_try(EndReason::kUpstreamProtocol, 0);
+      return;
+    }
     pump_request();
   }
   core_->touch(upstream);

@@ -58,6 +58,19 @@ void Exchange::begin_request(Core& core, Connection& downstream, http::StreamId 
   enter_decide();
 }
 
+// Origins tell mirrored requests by the host, as with Envoy: "-shadow" before the port. A bracketed
+// address cannot take it.
+std::string_view Exchange::shadow_authority(std::string_view authority) {
+  constexpr std::string_view kSuffix = "-shadow";
+  if (authority.starts_with('[')) return authority;
+  const size_t host_bytes = std::min(authority.find(':'), authority.size());
+  char* text = arena_.allocate(authority.size() + kSuffix.size());
+  char* end = std::copy_n(authority.begin(), host_bytes, text);
+  end = std::copy(kSuffix.begin(), kSuffix.end(), end);
+  std::copy(authority.begin() + host_bytes, authority.end(), end);
+  return {text, authority.size() + kSuffix.size()};
+}
+
 void Exchange::begin_mirror(Core& core, const Exchange& original, const policy::Cluster& cluster) {
   core_ = &core;
   kind_ = Kind::kMirror;
@@ -71,11 +84,7 @@ void Exchange::begin_mirror(Core& core, const Exchange& original, const policy::
   ++core.counters().mirror_started;
   prepare_timers();
   copy_request(original.request_);
-  // Origins tell mirrored requests by the host, as with Envoy.
-  char* host = arena_.allocate(request_.authority.size() + 7);
-  std::copy(request_.authority.begin(), request_.authority.end(), host);
-  std::copy_n("-shadow", 7, host + request_.authority.size());
-  request_.authority = {host, request_.authority.size() + 7};
+  request_.authority = shadow_authority(request_.authority);
   request_.expect_continue = false;
   request_.upgrade = {};
   authority_ = arena_.copy(original.authority_);

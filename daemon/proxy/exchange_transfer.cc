@@ -70,7 +70,8 @@ void Exchange::start_mirrors() {
   mirrored_ = true;
   for (const policy::Route::MirrorTarget& mirror : match_.route->mirrors) {
     if (mirror.cluster == nullptr || !draw(mirror.per_million)) continue;
-    if (!body_.can_replay()) {
+    // A target that does not answer must not take the descriptors of real requests.
+    if (!body_.can_replay() || core_->active_mirrors() >= core_->limits().mirrors_max) {
       ++core_->counters().retry_or_shadow_abandoned;
       continue;
     }

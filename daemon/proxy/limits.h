@@ -43,6 +43,9 @@ struct EngineLimits {
   uint32_t retry_budget_minimum = 3;   // always allowed
   uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
 
+  // ---- mirrors ------------------------------------------------------------------------------
+  size_t mirrors_max = 256;  // mirrored requests under way at once
+
   // ---- loops --------------------------------------------------------------------------------
   uint32_t loop_entries_max = 16;  // proxies of this kind that one request may pass
 

@@ -105,7 +105,8 @@ void ByteQueue::clear() {
 void Pipe::append(const Slice& slice, bool copy, BlockPool& blocks) {
   if (slice.bytes.empty()) return;
   total_ += slice.bytes.size();
-  if (complete_ && total_ > keep_limit_ && keep_limit_ > 0) drop_kept();
+  const bool too_much = total_ > keep_limit_ || slices_.size() >= kKeptSlicesMax;
+  if (complete_ && keep_limit_ > 0 && too_much) drop_kept();
   unsent_ += slice.bytes.size();
   if (!copy && slice.owner && slice.bytes.size() > ByteQueue::kCopyLimitBytes) {
     tail_ = nullptr;
@@ -114,12 +115,17 @@ void Pipe::append(const Slice& slice, bool copy, BlockPool& blocks) {
   }
   std::string_view bytes = slice.bytes;
   while (!bytes.empty()) {
-    // A block is continued only while its slice has not been handed out: the slice would not grow.
-    if (tail_ == nullptr || tail_used_ == tail_->size_bytes || next_ == slices_.size()) {
+    if (tail_ == nullptr || tail_used_ == tail_->size_bytes) {
       BufferRef block = blocks.take();
       tail_ = block.get();
       tail_used_ = 0;
       slices_.push_back({std::move(block), {tail_->data, 0}});
+    } else if (next_ == slices_.size()) {
+      // A slice that was handed out must not grow: another one in the same block, which is still
+      // here because the last slice is kept. A block per piece would let 1-byte chunks pin 4 KiB
+      // each.
+      const BufferRef block = slices_.back().owner;
+      slices_.push_back({block, {tail_->data + tail_used_, 0}});
     }
     const size_t n = std::min<size_t>(bytes.size(), tail_->size_bytes - tail_used_);
     std::memcpy(tail_->data + tail_used_, bytes.data(), n);
@@ -160,6 +166,7 @@ void Pipe::drop_kept() {
 
 void Pipe::clear() {
   slices_.clear();
+  if (slices_.capacity() > kKeptSlicesMax) slices_.shrink_to_fit();
   next_ = 0;
   unsent_ = 0;
   total_ = 0;

@@ -59,6 +59,9 @@ class ByteQueue {
 // has. Owned by an Exchange.
 class Pipe {
  public:
+  // A body in more pieces than this is not kept for a repeat: each piece costs a slice.
+  static constexpr size_t kKeptSlicesMax = 256;
+
   // `limit`: bytes kept for a repeat; 0 keeps nothing.
   void keep(size_t limit) { keep_limit_ = limit; }
   void append(const Slice& slice, bool copy, BlockPool& blocks);
