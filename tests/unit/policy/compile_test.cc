@@ -336,6 +336,25 @@ TEST_F(CompileTest, IdsStayTheSame) {
   EXPECT_EQ(after->pod_id(ip("10.1.0.5")), 0U);
 }
 
+// The keys of pinned maps: a worker that starts anew must use the same, whatever else is known.
+TEST_F(CompileTest, PodAndServiceIdsOutliveAWorker) {
+  const auto before = policy::compile({&world.model, nullptr, 1, instant_from_ns(5)}, world.ids);
+  policy::IdTable fresh;
+  world.model.services.erase(world.model.services.begin());
+  world.model.pods.erase(world.model.pods.begin() + 1, world.model.pods.end());
+  const auto after = policy::compile({&world.model, nullptr, 1, instant_from_ns(5)}, fresh);
+  EXPECT_NE(after->pod_id(world.model.pods[0].ips[0]), 0U);
+  EXPECT_EQ(before->pod_id(world.model.pods[0].ips[0]), after->pod_id(world.model.pods[0].ips[0]));
+  ASSERT_FALSE(after->captured_ports.empty());
+  for (const auto& port : after->captured_ports) {
+    for (const auto& old : before->captured_ports) {
+      if (old->host == port->host && old->port == port->port) {
+        EXPECT_EQ(old->service_id, port->service_id) << port->host;
+      }
+    }
+  }
+}
+
 TEST_F(CompileTest, UnnamedRulesOfOneObjectHaveTheirOwnIds) {
   world.virtual_service("reviews", kReviews,
                         {rule("", {on_path(exact("/a"))}, {to_version(kReviews, "v1")}),

@@ -62,6 +62,32 @@ TEST_F(EngineRoute, MirrorIsASecondRequestWhoseAnswerNobodySees) {
   EXPECT_EQ(rig.counters().downstream_rq_started, 1U);
 }
 
+TEST_F(EngineRoute, MirrorKeepsThePortOfTheHost) {
+  policy::Cluster& shadow = policy.add_cluster("shadow", {"10.1.0.7:80"});
+  route->mirrors.push_back({&shadow, policy::kPerMillion});
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET / HTTP/1.1\r\nHost: reviews:9080\r\n\r\n");
+  ASSERT_EQ(rig.upstreams().size(), 2U);
+  for (Socket* socket : rig.upstreams()) {
+    rig.open(*socket);
+    const bool mirror = socket->target.remote.port == 80;
+    EXPECT_THAT(rig.take(*socket),
+                HasSubstr(mirror ? "reviews-shadow:9080\r\n" : "reviews:9080\r\n"));
+  }
+}
+
+TEST_F(EngineRoute, RewriteToAnIllegalAuthorityIsAnsweredAtOnce) {
+  route->rewrite.emplace();
+  route->rewrite->authority = "reviews:port";
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.open(rig.upstream(0));
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 502 "));
+  EXPECT_EQ(rig.upstream(0).output, "");
+}
+
 TEST_F(EngineRoute, HeaderRulesRewriteAndWeights) {
   route->request_headers.set = {{"x-set", "1"}, {"Host", "other"}, {"Content-Length", "9"}};
   route->request_headers.remove = {"cookie"};

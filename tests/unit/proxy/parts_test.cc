@@ -223,6 +223,21 @@ TEST_F(PickTest, LiveStateSurvivesANewSnapshot) {
   EXPECT_EQ(state->active, 1U);
 }
 
+// A hostile client sends its body byte by byte and each byte is handed on at once.
+TEST(Pipe, TinyPiecesThatAreKeptShareABlockAndHaveALimit) {
+  proxy::BlockPool blocks;
+  proxy::Pipe pipe;
+  pipe.keep(64 * 1024);
+  size_t most = 0;
+  for (int i = 0; i < 60'000; ++i) {
+    pipe.append({{}, "x"}, true, blocks);
+    EXPECT_EQ(pipe.take().bytes, "x");
+    most = std::max(most, blocks.in_use());
+  }
+  EXPECT_LE(most, 2U);
+  EXPECT_FALSE(pipe.can_replay());
+}
+
 TEST(Pipe, KeepsForARepeatUpToTheLimit) {
   proxy::BlockPool blocks;
   proxy::Pipe pipe;
