@@ -15,8 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from embedded import free_port  # noqa: E402
+from nodeproxy import wait_until  # noqa: E402
 
 LAB_SECONDS = 280
+
+
+def shown(command: list[str]) -> str:
+    return subprocess.run(command, text=True, capture_output=True, check=True).stdout
 
 
 @unittest.skipUnless(os.geteuid() == 0, "makes network namespaces and loads eBPF: needs root")
@@ -35,10 +40,9 @@ class Lab(unittest.TestCase):
         )
         print(done.stdout)
         self.assertEqual(done.returncode, 0)
-        left = subprocess.run(["ip", "netns"], text=True, capture_output=True, check=True).stdout
-        links = subprocess.run(["ip", "link"], text=True, capture_output=True, check=True).stdout
-        self.assertNotIn("npdemo", left)
-        self.assertNotIn("npdemo", links)
+        # The kernel takes interfaces away a moment after their namespace.
+        for command in (["ip", "netns"], ["ip", "link"]):
+            wait_until(lambda c=command: "npdemo" not in shown(c), 5, f"{' '.join(command)} shows nothing of it")
         self.assertFalse(Path("/sys/fs/bpf/npdemo").exists())
         self.assertFalse(Path("/run/npdemo").exists())
 
