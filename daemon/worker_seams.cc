@@ -86,7 +86,7 @@ std::string DataPathHealth::liveness_problem() {
 
 std::string DataPathHealth::readiness_problem() {
   if (!started_.load(std::memory_order_acquire)) return "starting: policy is not in force yet";
-  if (pool_.is_overloaded()) return "overloaded: new connections follow their fail mode";
+  if (pool_.is_overloaded()) return "overloaded: accepting is paused";
   return liveness_problem();
 }
 
