@@ -96,10 +96,6 @@ Result<SandboxReport> enter_sandbox(const SandboxOptions& options) {
   }
   NP_TRY(drop_capabilities());
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return system_error(errno, "set no_new_privs");
-  if (!options.seccomp) {
-    report.notes.push_back("seccomp is off by --no-seccomp");
-    return report;
-  }
   NP_TRY(install_seccomp_filter());
   return report;
 }

@@ -17,7 +17,6 @@ namespace np::kernel {
 
 struct SandboxOptions {
   std::string user = "nodeproxy";  // as root: become this user; missing: uid and gid 64321
-  bool seccomp = true;             // --no-seccomp is an operator's choice, logged
   // Directories handed to the user before the drop (owner, mode): state-dir 0700, run-dir 0750.
   std::string state_dir;
   std::string run_dir;

@@ -147,8 +147,9 @@ Result<void> install_seccomp_filter() {
   NP_TRY(filter.result());
   const int loaded = ::seccomp_load(filter.get());
   if (loaded != 0) {
-    return system_error(-loaded, "install the seccomp filter",
-                        "--no-seccomp starts without it, with less protection");
+    return system_error(
+        -loaded, "install the seccomp filter",
+        "the kernel needs CONFIG_SECCOMP_FILTER, and a container profile must allow seccomp()");
   }
   return ok();
 }
