@@ -86,6 +86,8 @@ class Core {
   void release_upstream(Connection& connection, bool reusable);
   // The rest of an unwanted answer is read, then the connection is kept if it can be.
   void discard_upstream(Connection& connection);
+  // A kept connection turned out to be closed: those that have been idle for longer may be, too.
+  void distrust_idle(Pool& pool);
   // Closes once everything is flushed.
   void close_after_flush(Connection& connection);
   void close(Connection& connection, bool abortive);

@@ -7,6 +7,33 @@
 
 namespace np::proxy {
 
+namespace {
+
+// Who waited longest among those whom `connection` may serve.
+Exchange* longest_waiting(const Pool& pool, const Connection& connection) {
+  Exchange* exchange = pool.pending.front();
+  while (exchange != nullptr && exchange->wants_new_connection() && connection.requests > 0) {
+    exchange = exchange->pending_link.next;
+  }
+  return exchange;
+}
+
+struct Match {
+  Connection* connection = nullptr;
+  Exchange* exchange = nullptr;
+};
+
+Match next_match(const Pool& pool) {
+  if (pool.pending.empty()) return {};
+  Connection* connection = pool.idle.back();
+  for (; connection != nullptr; connection = connection->pool_link.previous) {
+    if (Exchange* exchange = longest_waiting(pool, *connection)) return {connection, exchange};
+  }
+  return {};
+}
+
+}  // namespace
+
 Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
                           const policy::ConnectionPool& config, bool fresh) {
   Pool& pool = pools_.get(key);
@@ -19,7 +46,11 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
   }
   ++counters_->upstream_rq_pending_total;
   pool.pending.push_back(exchange);
-  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  if (!fresh && !pool.idle.empty()) {
+    touch(pool);  // only those wait who take none of these
+  } else if (pool.connecting.size() < pool.pending.size()) {
+    open_connection(pool);
+  }
   return nullptr;
 }
 
@@ -105,13 +136,12 @@ void Core::take_idle(Pool& pool, Connection& connection) {
 }
 
 void Core::serve(Pool& pool) {
-  while (!pool.pending.empty() && !pool.idle.empty()) {
-    Connection& connection = *pool.idle.back();
-    Exchange& exchange = *pool.pending.front();
-    take_idle(pool, connection);
-    pool.pending.remove(exchange);
-    connection.exchange = exchange.id();
-    exchange.on_event({.kind = ExchangeEvent::Kind::kAcquired, .connection = &connection});
+  for (Match match = next_match(pool); match.exchange != nullptr; match = next_match(pool)) {
+    take_idle(pool, *match.connection);
+    pool.pending.remove(*match.exchange);
+    match.connection->exchange = match.exchange->id();
+    match.exchange->on_event(
+        {.kind = ExchangeEvent::Kind::kAcquired, .connection = match.connection});
   }
   while (pool.connecting.size() < pool.pending.size()) open_connection(pool);
   // Connections of this pool that closed in this step still point to it: end_step() drops it then.
@@ -136,6 +166,10 @@ void Core::discard_upstream(Connection& connection) {
   connection.discarding = true;
   arm(connection, ConnectionTimer::kDiscard, limits_.discard_timeout);
   touch(connection);
+}
+
+void Core::distrust_idle(Pool& pool) {
+  while (!pool.idle.empty()) close(*pool.idle.back(), false);
 }
 
 size_t Core::open_upstream() const {

@@ -82,6 +82,8 @@ class Exchange : public SlabObject {
   ConnectionId upstream() const { return try_.connection; }
   // Request bytes that wait here; the client's connection is paused above a limit.
   size_t backlog_bytes() const { return body_.charged_bytes(); }
+  // Another kept connection might be as closed as the one that was just found so.
+  bool wants_new_connection() const { return want_fresh_; }
 
   Link<Exchange> pending_link;  // while it waits in a pool
 

@@ -52,7 +52,6 @@ void Exchange::begin_try() {
   }
   arm_try_timer();
   Connection* connection = core_->acquire(*this, key, cluster_->pool, want_fresh_);
-  want_fresh_ = false;
   if (connection == nullptr) {
     try_.waiting_in = core_->pool_of(key);
     return;
@@ -189,6 +188,9 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
   // A kept connection that the endpoint closed at the moment of its reuse says nothing about the
   // endpoint: repeated without asking the policy, where that is safe (traffic-semantics 4.7).
   const bool stale = reason == EndReason::kUpstreamClosed && try_.reused;
+  if (Connection* closed = stale ? core_->find(try_.connection) : nullptr) {
+    core_->distrust_idle(*closed->pool);
+  }
   if (stale && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
       (nothing_sent || is_idempotent(request_.method))) {
     ++stale_repeats_;
@@ -211,6 +213,7 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
 
 void Exchange::enter_exchange(Connection& upstream) {
   advance_to(Phase::kExchange);
+  want_fresh_ = false;
   try_.connection = upstream.id();
   try_.reused = upstream.requests > 0;
   try_.offered_before = upstream.offered_bytes;

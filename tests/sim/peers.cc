@@ -89,7 +89,14 @@ void Origin::on_finished() {
   network_.finish(*this);
 }
 
+void Origin::restart() {
+  if (gone_ || served_ == 0 || slow_answers_ > 0 || !reader_.is_idle()) return;
+  gone_ = true;
+  network_.finish(*this);
+}
+
 void Origin::serve(const HttpMessage& request, bool body_checked) {
+  ++served_;
   const Wish wish = read_wish(request.start);
   if (!wish.valid) {
     ledger_.violation("origin got a target nobody sent: " + request.start);
@@ -110,7 +117,9 @@ void Origin::serve(const HttpMessage& request, bool body_checked) {
   }
   const bool head = method == "HEAD";
   if (wish.deed == Deed::kSlow) {
+    ++slow_answers_;
     network_.later(std::chrono::milliseconds(40), [this, wish, head] {
+      --slow_answers_;
       if (!gone_) answer(Deed::kLength, wish.id, wish.size, head);
     });
     return;

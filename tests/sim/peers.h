@@ -55,6 +55,8 @@ class Origin : public Peer {
   void on_bytes(std::string_view bytes) override;
   void on_finished() override;
   void on_reset() override { gone_ = true; }
+  // As the end of a process does: closes the connection if it has been used and is not in use.
+  void restart();
 
  private:
   void serve(const HttpMessage& request, bool body_checked);
@@ -67,6 +69,8 @@ class Origin : public Peer {
   bool gone_ = false;
   bool sent_continue_ = false;
   bool early_ = false;  // the current request has been answered before its end
+  uint32_t served_ = 0;
+  uint32_t slow_answers_ = 0;  // that are still to come
 };
 
 struct Plan {

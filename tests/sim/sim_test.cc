@@ -54,6 +54,8 @@ struct World {
   Ledger ledger;
   std::vector<std::unique_ptr<Peer>> peers;
   std::vector<Client*> clients;
+  std::vector<Origin*> origins;
+  bool restarts = false;  // the origins restart once; a client must not notice
   std::unique_ptr<SimNetwork> network;
   uint64_t next_id = 1;
 };
@@ -110,7 +112,9 @@ World::World(uint64_t world_seed) : seed(world_seed), dice(world_seed) {
   policy.capture(kTcpService, &tcp, policy::Protocol::kTcp);
   for (const policy::Endpoint& endpoint : cluster.endpoints) {
     network->serve(endpoint.address, [this] {
-      peers.push_back(std::make_unique<Origin>(*network, ledger));
+      auto origin = std::make_unique<Origin>(*network, ledger);
+      origins.push_back(origin.get());
+      peers.push_back(std::move(origin));
       return peers.back().get();
     });
   }
@@ -132,7 +136,9 @@ Plan make_plan(World& world) {
   plan.id = world.next_id;
   world.next_id += 2;
   static constexpr const char* kMethods[] = {"GET", "GET", "GET", "HEAD", "POST", "PUT"};
-  plan.method = kMethods[dice.below(6)];
+  // A restart goes unnoticed if the request can be repeated: the first four have no body.
+  const bool repeatable = world.ledger.clean && world.restarts;
+  plan.method = kMethods[dice.below(repeatable ? 4 : 6)];
   plan.deed =
       !world.ledger.clean && dice.below(3) == 0 ? kBad[dice.below(9)] : kGood[dice.below(7)];
   plan.answer_size = dice.below(20) == 0 ? dice.below(200'000) : dice.below(3000);
@@ -143,6 +149,12 @@ Plan make_plan(World& world) {
 }
 
 void World::populate() {
+  restarts = dice.below(2) == 0;
+  if (restarts) {
+    network->later(std::chrono::milliseconds(dice.below(400)), [this] {
+      for (Origin* origin : origins) origin->restart();
+    });
+  }
   const uint32_t count = 4 + dice.below(12);
   for (uint32_t i = 0; i < count; ++i) {
     std::vector<Plan> plans;
