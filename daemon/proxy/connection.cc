@@ -22,6 +22,7 @@ void Connection::recycle() {
   exchange = {};
   last_stream = 0;
   offered_bytes = 0;
+  received_bytes = 0;
   discarded_bytes = 0;
   accepted = {};
   record = nullptr;

@@ -97,7 +97,8 @@ struct Connection : SlabObject {
   Timer timer;
   ExchangeId exchange;
   http::StreamId last_stream = 0;
-  uint64_t offered_bytes = 0;  // handed to the driver for sending, ever
+  uint64_t offered_bytes = 0;   // handed to the driver for sending, ever
+  uint64_t received_bytes = 0;  // ever, read by the codec or not
   uint64_t discarded_bytes = 0;
 
   // downstream

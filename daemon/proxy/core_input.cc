@@ -61,6 +61,7 @@ void Core::receive(Connection& connection, const Slice& data) {
   } else {
     counters_->upstream_cx_rx_bytes_total += data.bytes.size();
   }
+  connection.received_bytes += data.bytes.size();
   touch(connection);
   if (connection.state() == ConnectionState::kDraining ||
       connection.state() == ConnectionState::kClosing) {

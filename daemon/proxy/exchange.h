@@ -98,6 +98,7 @@ class Exchange : public SlabObject {
     bool reused = false;          // a kept connection
     bool end_sent = false;        // whole request handed to the codec
     uint64_t offered_before = 0;  // bytes given to the driver before this try
+    uint64_t received_before = 0;
   };
   static constexpr size_t kTriedMax = 16;
 
@@ -139,6 +140,7 @@ class Exchange : public SlabObject {
   void make_affinity_cookie();
   bool is_replayable() const;
   bool nothing_reached_upstream();
+  Connection* stale_connection(EndReason reason);
   bool repeat(uint32_t conditions, bool nothing_sent);
   void enter_exchange(Connection& upstream);
   void fail_try(EndReason reason, uint32_t conditions);

@@ -182,16 +182,22 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   return true;
 }
 
+// A kept connection that the endpoint closed at the moment of its reuse says nothing about the
+// endpoint. One byte of an answer, even of an interim one, and the endpoint was there.
+Connection* Exchange::stale_connection(EndReason reason) {
+  if (reason != EndReason::kUpstreamClosed || !try_.reused) return nullptr;
+  Connection* connection = core_->find(try_.connection);
+  if (connection == nullptr || connection->received_bytes != try_.received_before) return nullptr;
+  return connection;
+}
+
 // The try gave no answer: repeats it, or ends the Exchange.
 void Exchange::fail_try(EndReason reason, uint32_t conditions) {
   const bool nothing_sent = nothing_reached_upstream();
-  // A kept connection that the endpoint closed at the moment of its reuse says nothing about the
-  // endpoint: repeated without asking the policy, where that is safe (traffic-semantics 4.7).
-  const bool stale = reason == EndReason::kUpstreamClosed && try_.reused;
-  if (Connection* closed = stale ? core_->find(try_.connection) : nullptr) {
-    core_->distrust_idle(*closed->pool);
-  }
-  if (stale && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
+  Connection* stale = stale_connection(reason);
+  if (stale != nullptr) core_->distrust_idle(*stale->pool);
+  // Repeated without asking the policy, where that is safe (traffic-semantics 4.7).
+  if (stale != nullptr && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
       (nothing_sent || is_idempotent(request_.method))) {
     ++stale_repeats_;
     ++core_->counters().upstream_rq_retry_stale;
@@ -217,6 +223,7 @@ void Exchange::enter_exchange(Connection& upstream) {
   try_.connection = upstream.id();
   try_.reused = upstream.requests > 0;
   try_.offered_before = upstream.offered_bytes;
+  try_.received_before = upstream.received_bytes;
   ++upstream.requests;
   EngineCounters& counters = core_->counters();
   ++counters.upstream_rq_total;

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "tests/support/engine_rig.h"
 
 namespace np::test {
@@ -43,7 +41,6 @@ class EngineFault : public ::testing::Test {
     route->retry.attempts = attempts;
     route->retry.on = on;
   }
-  void keep(std::vector<Socket*>& clients, size_t count);
   PolicyFixture policy;
   policy::Cluster* cluster;
   policy::Route* route;
@@ -335,90 +332,6 @@ TEST_F(EngineFault, OverloadedAnswerIsNotRepeated) {
   rig.send(rig.upstream(0),
            "HTTP/1.1 503 No\r\nx-envoy-overloaded: true\r\nContent-Length: 0\r\n\r\n");
   EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 503"));
-}
-
-TEST_F(EngineFault, KeptConnectionClosedAtReuseIsRepeatedForGetOnly) {
-  rig.use(policy);
-  Socket& client = rig.connect_captured(kService);
-  rig.send(client, kGet);
-  rig.open(rig.upstream(0));
-  rig.send(rig.upstream(0), kOk);
-  rig.take(client);
-  rig.send(client, kGet);
-  rig.finish(rig.upstream(0));  // crossed with our request
-  ASSERT_EQ(rig.upstreams().size(), 2U);
-  rig.open(rig.upstream(1));
-  rig.send(rig.upstream(1), kOk);
-  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 200"));
-  EXPECT_EQ(rig.counters().upstream_rq_retry_stale, 1U);
-  rig.send(client, kPost);
-  rig.finish(rig.upstream(1));
-  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 503"));
-  EXPECT_EQ(rig.upstreams().size(), 2U);
-}
-
-// As many clients as connections: each asks once, so that all of these are kept afterwards.
-void EngineFault::keep(std::vector<Socket*>& clients, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    clients.push_back(&rig.connect_captured(kService));
-    rig.send(*clients.back(), kGet);
-  }
-  for (Socket* origin : rig.upstreams()) rig.open(*origin);
-  for (Socket* origin : rig.upstreams()) {
-    rig.send(*origin, kOk);
-    rig.take(*origin);
-  }
-  for (Socket* client : clients) rig.take(*client);
-}
-
-TEST_F(EngineFault, RestartOfTheOriginCostsNoRequestAlthoughAllKeptConnectionsAreClosed) {
-  rig.use(policy);
-  std::vector<Socket*> clients;
-  keep(clients, 3);
-  ASSERT_EQ(rig.upstreams().size(), 3U);
-  rig.send(*clients[0], kGet);
-  const auto used = [](Socket* origin) { return !origin->output.empty(); };
-  const std::vector<Socket*> kept = rig.upstreams();
-  const auto taken = std::find_if(kept.begin(), kept.end(), used);
-  ASSERT_NE(taken, kept.end());
-  rig.fail(**taken);  // the FINs of the others have not been seen yet
-  for (Socket* origin : kept) EXPECT_TRUE(origin->closed);
-  ASSERT_EQ(rig.upstreams().size(), 4U);
-  rig.open(rig.upstream(3));
-  rig.send(rig.upstream(3), kOk);
-  EXPECT_THAT(rig.take(*clients[0]), StartsWith("HTTP/1.1 200"));
-  EXPECT_EQ(rig.counters().upstream_rq_retry_stale, 1U);
-  EXPECT_EQ(rig.counters().downstream_rq_5xx, 0U);
-  EXPECT_TRUE(rig.is_balanced());
-}
-
-TEST_F(EngineFault, RepeatWaitsForANewConnectionWhileOthersTakeTheKeptOne) {
-  rig.use(policy);
-  std::vector<Socket*> clients;
-  keep(clients, 2);
-  rig.send(*clients[0], kGet);
-  rig.send(*clients[1], kGet);
-  Socket& busy = rig.upstream(0);
-  Socket& stale = rig.upstream(1);
-  ASSERT_THAT(stale.output, StartsWith("GET /x"));
-  rig.finish(stale);
-  ASSERT_EQ(rig.upstreams().size(), 3U);
-  Socket& fresh = rig.upstream(2);
-  rig.take(busy);
-  rig.send(busy, kOk);  // kept from now on, but it may be as stale
-  EXPECT_EQ(rig.take(busy), "");
-  Socket& newcomer = rig.connect_captured(kService);
-  rig.send(newcomer, kGet);
-  EXPECT_THAT(rig.take(busy), StartsWith("GET /x"));
-  EXPECT_EQ(rig.upstreams().size(), 3U);  // nothing was opened for it
-  rig.send(busy, kOk);
-  EXPECT_THAT(rig.take(newcomer), StartsWith("HTTP/1.1 200"));
-  rig.open(fresh);
-  EXPECT_THAT(rig.take(fresh), StartsWith("GET /x"));
-  rig.send(fresh, kOk);
-  for (Socket* client : clients) EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 200"));
-  EXPECT_FALSE(busy.closed);
-  EXPECT_EQ(rig.counters().upstream_rq_retry_stale, 1U);
 }
 
 }  // namespace
