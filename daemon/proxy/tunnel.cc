@@ -23,8 +23,7 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)],
                     core.now() + core.limits().tcp_idle_timeout);
   caller_.ip = peer_;
-  caller_.pod = pin_->snapshot->find_pod(peer_);
-  caller_.pod_id = pin_->snapshot->pod_id(peer_);
+  set_caller(*pin_->snapshot);
   const policy::CapturedPort* port = pin_->snapshot->find_captured(original_);
   if (port == nullptr) {
     use_passthrough();
