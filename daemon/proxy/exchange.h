@@ -162,6 +162,7 @@ class Exchange : public SlabObject {
   void pump_tunnel();
   void on_tunnel_upstream(const ExchangeEvent& event);
   void finish_tunnel_if_done();
+  void release_policy();
 
   // forward_head.cc: what heads become on their way
   void build_request_fields();

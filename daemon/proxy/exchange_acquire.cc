@@ -230,6 +230,7 @@ void Exchange::enter_exchange(Connection& upstream) {
   if (try_.reused) ++counters.upstream_cx_reused;
   if (kind_ == Kind::kOpaque) {
     tunnel_ = true;
+    release_policy();
     pump_tunnel();
   } else {
     send_request_head(upstream);

@@ -77,6 +77,7 @@ void Exchange::start_tunnel(const http::Head& head) {
   ++core_->counters().tunnels;
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)]);
   tunnel_ = true;
+  release_policy();
   request_complete_ = client->finish_delivered;  // a FIN right behind the head ends that direction
   body_.clear();
   client->codec->start_tunnel();
@@ -84,6 +85,20 @@ void Exchange::start_tunnel(const http::Head& head) {
   core_->touch(*client);
   core_->touch(*upstream);
   pump_tunnel();
+}
+
+// A tunnel may live for days, and nothing is decided in it any more: the policy that it began under
+// must not live as long.
+void Exchange::release_policy() {
+  if (repeated_) core_->give_back_retry_share(*cluster_);
+  repeated_ = false;
+  match_ = {};
+  choice_ = nullptr;
+  cluster_ = nullptr;
+  caller_ = {};
+  try_.endpoint = nullptr;
+  core_->unpin(pin_);
+  pin_ = nullptr;
 }
 
 // Client to endpoint.

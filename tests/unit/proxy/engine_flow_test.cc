@@ -278,6 +278,64 @@ TEST_F(EngineFlow, OpaqueResetIsPassedOn) {
   EXPECT_TRUE(rig.upstream(0).closed && rig.upstream(0).aborted);
 }
 
+// A reload drops the policy that open tunnels began under; they go on and end as ever.
+TEST_F(EngineFlow, TunnelsDoNotKeepTheirPolicyAlive) {
+  route->websocket = true;
+  rig.use(policy);
+  auto [client, origin] =
+      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  Socket& opaque = rig.connect_captured(kTcp);
+  Socket& server = *rig.upstreams().back();
+  const std::weak_ptr<const policy::Snapshot> old = policy.snapshot;
+  policy.snapshot.reset();
+  const PolicyFixture empty;
+  rig.use(empty);
+  EXPECT_FALSE(old.expired());  // the answer's fields are still to be decided
+  rig.send(*origin,
+           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+           "\r\n");
+  EXPECT_FALSE(old.expired());  // the other connects, and may need another endpoint
+  rig.open(server);
+  EXPECT_TRUE(old.expired());
+  rig.take(*client);
+  rig.send(*client, "ping");
+  EXPECT_THAT(rig.take(*origin), EndsWith("ping"));
+  rig.send(*origin, "pong");
+  EXPECT_EQ(rig.take(*client), "pong");
+  rig.finish(*client);
+  rig.finish(*origin);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  rig.send(opaque, "x");
+  EXPECT_EQ(rig.take(server), "x");
+  rig.use(empty);  // the picker forgets what nobody uses
+  rig.fail(server);
+  EXPECT_TRUE(opaque.closed && opaque.aborted);
+  EXPECT_EQ(rig.engine().next_deadline(), kNever);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineFlow, TunnelThatNeededARepeatGivesItsShareBack) {
+  route->websocket = true;
+  route->retry.attempts = 1;
+  route->retry.on = policy::kRetryConnectFailure;
+  cluster->pool.max_retries = 1;
+  rig.use(policy);
+  for (uint64_t repeats = 1; repeats <= 2; ++repeats) {
+    Socket& client = rig.connect_captured(kService);
+    rig.send(client,
+             "GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    rig.fail(*rig.upstreams().back(), proxy::Failure::kRefused);
+    rig.advance(milliseconds(25));
+    Socket& origin = *rig.upstreams().back();
+    rig.open(origin);
+    rig.send(origin,
+             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+             "\r\n");
+    EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 101 "));
+    EXPECT_EQ(rig.counters().upstream_rq_retry, repeats);
+  }
+}
+
 TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
   rig.use(policy);
   Socket& http = rig.connect_captured(kAuto);
