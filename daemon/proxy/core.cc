@@ -114,7 +114,8 @@ void Core::settle_draining(Connection& connection) {
     arm_flush(connection);
     return;
   }
-  if (!connection.linger || connection.peer_finished) {
+  const bool lingers = connection.linger && limits_.linger_timeout > Duration::zero();
+  if (!lingers || connection.peer_finished) {
     close(connection, false);
     return;
   }

@@ -148,7 +148,11 @@ void Core::open_downstream(Connection& connection) {
     }
   }
   connection.mode = Connection::Mode::kSniffing;
-  arm(connection, ConnectionTimer::kSniff, limits_.sniff_wait);
+  if (limits_.sniff_wait > Duration::zero()) {
+    arm(connection, ConnectionTimer::kSniff, limits_.sniff_wait);
+  } else {
+    arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
+  }
 }
 
 void Core::start_http(Connection& connection) {

@@ -111,6 +111,8 @@ class Exchange : public SlabObject {
   void on_request_event(const ExchangeEvent& event);
   void on_request_end();
   void on_deadline(ExchangeTimer timer);
+  Duration idle_limit() const;
+  void arm_idle_timer();
   void on_idle_deadline();
   void settle_downstream(EndReason reason);
   void count_end(EndReason reason);

@@ -20,8 +20,7 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   dialled_port_ = original_.port;
   ++core.counters().tcp_cx_started;
   prepare_timers();
-  core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)],
-                    core.now() + core.limits().tcp_idle_timeout);
+  arm_idle_timer();
   caller_.ip = peer_;
   caller_.pod = pin_->snapshot->find_pod(peer_);
   caller_.pod_id = pin_->snapshot->pod_id(peer_);
