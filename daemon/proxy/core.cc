@@ -101,9 +101,11 @@ void Core::settle_downstream_end(Connection& connection) {
     return;
   }
   const bool idle = connection.input.empty() && !connection.in_head;
+  // Who connected a moment ago has a request under way that must not be lost.
+  const bool expected = connection.last_stream == 0 && limits_.drain_wait > Duration::zero();
   const bool finished = connection.peer_finished && connection.input.empty();
   if (connection.codec == nullptr || connection.codec->wants_close() || finished ||
-      (draining_ && idle)) {
+      (draining_ && idle && !expected)) {
     connection.advance_to(ConnectionState::kDraining);
   }
 }
@@ -193,7 +195,8 @@ void Core::update_downstream_timer(Connection& connection) {
   } else if (connection.has_output()) {
     arm_flush(connection);
   } else if (connection.timer_purpose != ConnectionTimer::kIdle) {
-    arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
+    arm(connection, ConnectionTimer::kIdle,
+        draining_ ? limits_.drain_wait : limits_.connection_idle_timeout);
   }
 }
 

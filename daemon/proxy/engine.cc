@@ -78,7 +78,12 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
 void Core::drain(Instant now, ActionList& actions) {
   begin_step(now, actions);
   draining_ = true;
-  connections_.for_each([&](Connection& connection) { touch(connection); });
+  connections_.for_each([&](Connection& connection) {
+    const bool waits = connection.side == Connection::Side::kDownstream &&
+                       connection.timer_purpose == ConnectionTimer::kIdle;
+    if (waits) disarm(connection);  // a shorter time begins
+    touch(connection);
+  });
   end_step();
 }
 

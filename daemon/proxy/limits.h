@@ -40,6 +40,7 @@ struct EngineLimits {
   // ---- grace: 0 waits for nothing -------------------------------------------------------------
   Duration linger_timeout = std::chrono::seconds(1);   // FIN sent, the peer's is to come
   Duration discard_timeout = std::chrono::seconds(1);  // see discard_bytes
+  Duration drain_wait = std::chrono::seconds(1);       // first request, when a drain has begun
 
   // ---- retries (reliability 29) -------------------------------------------------------------
   uint32_t retry_budget_percent = 20;  // of requests in flight on this shard

@@ -358,14 +358,37 @@ TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
 
 TEST_F(EngineFlow, DrainClosesIdleAndAnnouncesOnTheRest) {
   rig.use(policy);
-  Socket& idle = rig.connect_captured(kService);
+  auto [idle, server] = ask();
+  rig.send(*server, kOk);
   auto [client, origin] = ask();
   rig.drain();
-  EXPECT_TRUE(idle.closed && !idle.aborted);
+  EXPECT_TRUE(idle->closed && !idle->aborted);
   EXPECT_FALSE(client->closed);
   rig.send(*origin, kOk);
   EXPECT_THAT(rig.take(*client), HasSubstr("close\r\n"));
   EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_EQ(rig.engine().open_downstream(), 0U);
+}
+
+// Its request may be on its way, and it would not be repeated by anybody.
+TEST_F(EngineFlow, DrainWaitsAMomentForTheFirstRequest) {
+  rig.use(policy);
+  Socket& silent = rig.connect_captured(kService);
+  Socket& slow = rig.connect_captured(kService);
+  rig.advance(seconds(100));
+  rig.drain();
+  Socket& queued = rig.connect_captured(kService);  // was in the accept queue
+  for (Socket* client : {&slow, &queued}) {
+    rig.send(*client, kGet);
+    if (!rig.upstream(0).opened) rig.open(rig.upstream(0));
+    rig.send(*rig.upstreams().back(), kOk);
+    EXPECT_THAT(rig.take(*client), HasSubstr("close\r\n"));
+    EXPECT_TRUE(client->closed && !client->aborted);
+  }
+  rig.advance(seconds(1) - Duration(1));
+  EXPECT_FALSE(silent.closed);
+  rig.advance(Duration(1));
+  EXPECT_TRUE(silent.closed && !silent.aborted);
   EXPECT_EQ(rig.engine().open_downstream(), 0U);
 }
 

@@ -220,6 +220,13 @@ TEST_F(EngineTimeLimits, NoLinger) {
   EXPECT_TRUE(client.closed && !client.aborted);
 }
 
+TEST_F(EngineTimeLimits, NoWaitInADrain) {
+  limits.drain_wait = Duration::zero();
+  Socket& client = rig().connect_captured(kService);
+  rig().drain();
+  EXPECT_TRUE(client.closed && !client.aborted);
+}
+
 TEST_F(EngineTimeLimits, NoDiscard) {
   limits.discard_timeout = Duration::zero();
   route->retry.attempts = 1;
