@@ -49,6 +49,10 @@ Result<Fd> open_listener(const SocketAddress& bind, bool v6_only) {
 
 }  // namespace
 
+void GatewayListeners::listen_again() {
+  for (const GatewayListenerSocket& socket : sockets_) (void)::listen(socket.fd.get(), kBacklog);
+}
+
 Result<void> GatewayListeners::set(const std::vector<SocketAddress>& binds) {
   const auto is_dropped = [&binds](const GatewayListenerSocket& s) { return !has(binds, s.bind); };
   sockets_.erase(std::remove_if(sockets_.begin(), sockets_.end(), is_dropped), sockets_.end());

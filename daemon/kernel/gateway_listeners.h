@@ -23,8 +23,10 @@ class GatewayListeners {
   // Makes exactly `binds` listen; sockets that stay are not touched. An address that cannot be
   // bound is left out and named in the error; the others listen all the same.
   Result<void> set(const std::vector<SocketAddress>& binds);
+  // A worker that drains ends the sockets for all their copies. If it does not end in order then,
+  // the next one needs them listening; for others this changes nothing.
+  void listen_again();
   const std::vector<GatewayListenerSocket>& sockets() const { return sockets_; }
-  void close_all() { sockets_.clear(); }
 
  private:
   std::vector<GatewayListenerSocket> sockets_;

@@ -230,7 +230,7 @@ void Supervisor::on_stop() {
     return;
   }
   is_stopping_ = true;
-  log_info("stopping: new connections follow their fail mode, open ones get " +
+  log_info("stopping: new connections are refused or follow their fail mode, open ones get " +
            std::to_string(
                std::chrono::duration_cast<std::chrono::seconds>(options_.drain_time).count()) +
            " s");

@@ -42,6 +42,7 @@ Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, boo
   hello.epoch = epoch;
   NP_TRY(channel.send(link::Kind::kHello, 0, hello));
   NP_TRY(hand_maps(channel));
+  state_.gateways->listen_again();
   for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
     link::HandFd hand;
     hand.role = link::FdRole::kGatewayListener;

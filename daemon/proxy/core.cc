@@ -105,9 +105,11 @@ void Core::settle_downstream_end(Connection& connection) {
     return;
   }
   const bool idle = connection.input.empty() && !connection.in_head;
+  // Who connected a moment ago has a request under way that must not be lost.
+  const bool expected = connection.last_stream == 0 && limits_.drain_wait > Duration::zero();
   const bool finished = connection.peer_finished && connection.input.empty();
   if (connection.codec == nullptr || connection.codec->wants_close() || finished ||
-      (draining_ && idle)) {
+      (draining_ && idle && !expected)) {
     connection.advance_to(ConnectionState::kDraining);
   }
 }
@@ -118,7 +120,8 @@ void Core::settle_draining(Connection& connection) {
     arm_flush(connection);
     return;
   }
-  if (!connection.linger || connection.peer_finished) {
+  const bool lingers = connection.linger && limits_.linger_timeout > Duration::zero();
+  if (!lingers || connection.peer_finished) {
     close(connection, false);
     return;
   }
@@ -196,7 +199,8 @@ void Core::update_downstream_timer(Connection& connection) {
   } else if (connection.has_output()) {
     arm_flush(connection);
   } else if (connection.timer_purpose != ConnectionTimer::kIdle) {
-    arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
+    arm(connection, ConnectionTimer::kIdle,
+        draining_ ? limits_.drain_wait : limits_.connection_idle_timeout);
   }
 }
 

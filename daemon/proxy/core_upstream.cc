@@ -183,6 +183,10 @@ void Core::release_upstream(Connection& connection, bool reusable) {
 void Core::discard_upstream(Connection& connection) {
   connection.exchange = {};
   if (connection.is_closed()) return;
+  if (limits_.discard_timeout <= Duration::zero()) {
+    close(connection, true);
+    return;
+  }
   connection.discarding = true;
   arm(connection, ConnectionTimer::kDiscard, limits_.discard_timeout);
   touch(connection);

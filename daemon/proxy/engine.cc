@@ -88,7 +88,12 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
 void Core::drain(Instant now, ActionList& actions) {
   begin_step(now, actions);
   draining_ = true;
-  connections_.for_each([&](Connection& connection) { touch(connection); });
+  connections_.for_each([&](Connection& connection) {
+    const bool waits = connection.side == Connection::Side::kDownstream &&
+                       connection.timer_purpose == ConnectionTimer::kIdle;
+    if (waits) disarm(connection);  // a shorter time begins
+    touch(connection);
+  });
   end_step();
 }
 
@@ -161,7 +166,11 @@ void Core::open_downstream(Connection& connection) {
     }
   }
   connection.mode = Connection::Mode::kSniffing;
-  arm(connection, ConnectionTimer::kSniff, limits_.sniff_wait);
+  if (limits_.sniff_wait > Duration::zero()) {
+    arm(connection, ConnectionTimer::kSniff, limits_.sniff_wait);
+  } else {
+    arm(connection, ConnectionTimer::kIdle, limits_.connection_idle_timeout);
+  }
 }
 
 void Core::start_http(Connection& connection) {

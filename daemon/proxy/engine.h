@@ -140,6 +140,7 @@ class Engine {
   void on_wake(Instant now, ActionList& actions);
 
   // No new requests on kept connections: answers carry Connection: close, idle ones are closed.
+  // Those that have not asked anything yet are given a moment for their first request.
   void drain(Instant now, ActionList& actions);
   // Connections that are not closed yet, downstream and upstream idle ones apart.
   size_t open_downstream() const;

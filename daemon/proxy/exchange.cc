@@ -239,28 +239,41 @@ void Exchange::on_deadline(ExchangeTimer timer) {
   }
 }
 
-// One lazy timer for two rules: no byte of an unfinished request for a while, and no byte at all.
-void Exchange::on_idle_deadline() {
+// How long nothing may happen from now on; zero: for ever.
+Duration Exchange::idle_limit() const {
   const EngineLimits& limits = core_->limits();
-  const Instant now = core_->now();
-  const bool opaque = kind_ == Kind::kOpaque;
+  if (kind_ == Kind::kOpaque) return limits.tcp_idle_timeout;
   const Connection* client = core_->find(downstream_);
   // A client that we do not read from is not the one who stalls.
-  const bool stalling = !request_complete_ && !tunnel_ && !opaque && phase_ != Phase::kDelay &&
-                        client != nullptr && client->receiving && !answer_started_;
-  Duration limit = limits.stream_idle_timeout;
-  if (opaque) limit = limits.tcp_idle_timeout;
-  if (stalling) limit = std::min(limit, limits.body_stall_timeout);
-  Timer& timer = timers_[static_cast<size_t>(ExchangeTimer::kIdle)];
-  if (phase_ == Phase::kDelay) last_activity_ = now;
-  if (now - last_activity_ < limit) {
-    Instant next = last_activity_ + limit;
-    if (!request_complete_) next = std::min(next, now + limits.body_stall_timeout);
-    core_->timers().arm(timer, next);
-    return;
+  const bool is_stalling = !request_complete_ && !tunnel_ && phase_ != Phase::kDelay &&
+                           client != nullptr && client->receiving && !answer_started_;
+  if (!is_stalling || limits.body_stall_timeout <= Duration::zero()) {
+    return limits.stream_idle_timeout;
   }
-  if (opaque) {
+  if (limits.stream_idle_timeout <= Duration::zero()) return limits.body_stall_timeout;
+  return std::min(limits.stream_idle_timeout, limits.body_stall_timeout);
+}
+
+// One lazy timer for two rules: no byte of an unfinished request for a while, and no byte at all.
+void Exchange::arm_idle_timer() {
+  const Duration limit = idle_limit();
+  const Duration stall = core_->limits().body_stall_timeout;
+  Instant next = limit > Duration::zero() ? last_activity_ + limit : kNever;
+  // Whether the client stalls is looked at again, for it may begin to at any time.
+  const bool may_stall = kind_ == Kind::kRequest && !request_complete_ && !tunnel_;
+  if (may_stall && stall > Duration::zero()) next = std::min(next, core_->now() + stall);
+  if (next != kNever) core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)], next);
+}
+
+void Exchange::on_idle_deadline() {
+  if (phase_ == Phase::kDelay) last_activity_ = core_->now();
+  const Duration limit = idle_limit();
+  if (limit <= Duration::zero() || core_->now() - last_activity_ < limit) {
+    arm_idle_timer();
+  } else if (kind_ == Kind::kOpaque) {
     enter_finish(EndReason::kTcpReset);
+  } else if (kind_ == Kind::kMirror) {
+    enter_finish(EndReason::kMirrorFailed);
   } else if (answer_started_) {
     enter_finish(EndReason::kIdleInAnswer);
   } else {

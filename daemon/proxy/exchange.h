@@ -86,6 +86,8 @@ class Exchange : public SlabObject {
   void on_request_event(const ExchangeEvent& event);
   void on_request_end();
   void on_deadline(ExchangeTimer timer);
+  Duration idle_limit() const;
+  void arm_idle_timer();
   void on_idle_deadline();
   void settle_downstream(EndReason reason);
   void count_end(EndReason reason);
@@ -148,6 +150,7 @@ class Exchange : public SlabObject {
   void pump_tunnel();
   void on_tunnel_upstream(const ExchangeEvent& event);
   void finish_tunnel_if_done();
+  void release_policy();
 
   // forward_head.cc: what heads become on their way
   void build_request_fields();

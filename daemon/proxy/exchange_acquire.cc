@@ -234,6 +234,7 @@ void Exchange::enter_exchange(Connection& upstream) {
   if (kind_ == Kind::kOpaque) {
     report({TryResult::Kind::kConnected, 0});
     tunnel_ = true;
+    release_policy();
     pump_tunnel();
   } else {
     send_request_head(upstream);

@@ -98,7 +98,10 @@ void Exchange::begin_mirror(Core& core, const Exchange& original, const policy::
   request_complete_ = true;
   const Duration timeout = match_.route->timeout > Duration::zero() ? match_.route->timeout
                                                                     : core.limits().mirror_timeout;
-  core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)], core.now() + timeout);
+  if (timeout > Duration::zero()) {
+    core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)], core.now() + timeout);
+  }
+  arm_idle_timer();
   enter_acquire();
 }
 
@@ -129,9 +132,7 @@ void Exchange::copy_request(const http::Head& head) {
 // ---- Decide ----------------------------------------------------------------------------------
 
 void Exchange::enter_decide() {
-  core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)],
-                      core_->now() + std::min(core_->limits().body_stall_timeout,
-                                              core_->limits().stream_idle_timeout));
+  arm_idle_timer();
   if (request_.method == "CONNECT") {
     enter_finish(EndReason::kMethodRefused);
     return;

@@ -26,17 +26,21 @@ struct EngineLimits {
   // Bytes looked at to tell HTTP from anything else on a port of unknown protocol.
   size_t sniff_bytes = 24;
 
-  // ---- time ---------------------------------------------------------------------------------
+  // ---- time: 0 switches a limit off -----------------------------------------------------------
   Duration header_timeout = std::chrono::seconds(10);        // first byte to whole head: 408
   Duration body_stall_timeout = std::chrono::seconds(60);    // no request body byte: 408
   Duration stream_idle_timeout = std::chrono::seconds(300);  // no byte either way
   Duration connection_idle_timeout = std::chrono::hours(1);  // client connection, no request
   Duration tcp_idle_timeout = std::chrono::hours(1);         // opaque connection, no byte
-  Duration linger_timeout = std::chrono::seconds(1);         // FIN sent, waiting for the peer's
   Duration flush_timeout = std::chrono::seconds(300);        // a peer that takes no byte
-  Duration discard_timeout = std::chrono::seconds(1);        // see discard_bytes
-  Duration sniff_wait = std::chrono::milliseconds(50);       // silent client, unknown protocol
   Duration mirror_timeout = std::chrono::seconds(15);        // whole life of a mirrored request
+  // A silent client on a port of unknown protocol is dialled after this; 0: it must speak first.
+  Duration sniff_wait = std::chrono::milliseconds(50);
+
+  // ---- grace: 0 waits for nothing -------------------------------------------------------------
+  Duration linger_timeout = std::chrono::seconds(1);   // FIN sent, the peer's is to come
+  Duration discard_timeout = std::chrono::seconds(1);  // see discard_bytes
+  Duration drain_wait = std::chrono::seconds(1);       // first request, when a drain has begun
 
   // ---- retries (reliability 29) -------------------------------------------------------------
   uint32_t retry_budget_percent = 20;  // of requests in flight on this shard

@@ -20,8 +20,7 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   dialled_port_ = original_.port;
   ++core.counters().tcp_cx_started;
   prepare_timers();
-  core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kIdle)],
-                    core.now() + core.limits().tcp_idle_timeout);
+  arm_idle_timer();
   caller_.ip = peer_;
   set_caller(*pin_->snapshot);
   const policy::CapturedPort* port = pin_->snapshot->find_captured(original_);
@@ -76,6 +75,7 @@ void Exchange::start_tunnel(const http::Head& head) {
   ++core_->counters().tunnels;
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)]);
   tunnel_ = true;
+  release_policy();
   request_complete_ = client->finish_delivered;  // a FIN right behind the head ends that direction
   body_.clear();
   client->codec->start_tunnel();
@@ -83,6 +83,20 @@ void Exchange::start_tunnel(const http::Head& head) {
   core_->touch(*client);
   core_->touch(*upstream);
   pump_tunnel();
+}
+
+// A tunnel may live for days, and nothing is decided in it any more: the policy that it began under
+// must not live as long.
+void Exchange::release_policy() {
+  if (repeated_) core_->give_back_retry_share(*cluster_);
+  repeated_ = false;
+  match_ = {};
+  choice_ = nullptr;
+  cluster_ = nullptr;
+  caller_ = {};
+  try_.endpoint = nullptr;
+  core_->unpin(pin_);
+  pin_ = nullptr;
 }
 
 // Client to endpoint.

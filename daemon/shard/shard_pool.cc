@@ -40,6 +40,9 @@ constexpr uint32_t kReservedDescriptors = 256;
 constexpr Duration kAckMax = std::chrono::seconds(10);
 constexpr Duration kAliveWithin = std::chrono::seconds(1);
 constexpr Duration kPollInterval = std::chrono::milliseconds(20);
+// How long a drain waits until clients in the accept queues have been taken over.
+constexpr Duration kAcceptRestMax = std::chrono::milliseconds(100);
+constexpr Duration kAcceptRestPoll = std::chrono::milliseconds(1);
 
 // The soft limit is raised to the hard one, which needs no right.
 uint32_t descriptor_limit() {
@@ -63,6 +66,13 @@ Result<void> prepare_listener(int fd) {
     return system_error(errno, "prepare a listening socket");
   }
   return ok();
+}
+
+uint32_t accept_queue_length(int listener) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (::getsockopt(listener, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return 0;
+  return info.tcpi_unacked;  // of a listening socket this is its queue
 }
 
 void pin(std::thread& thread, uint32_t index) {
@@ -98,6 +108,7 @@ class ShardPool::Impl {
   Result<void> publish(std::shared_ptr<const policy::Snapshot> snapshot);
   Result<void> add_listener(const SocketAddress& bind, Fd fd, bool captured);
   Result<void> remove_gateway_listener(const SocketAddress& bind);
+  void stop_listening();
   size_t drain(Duration timeout);
   void stop();
 
@@ -256,8 +267,22 @@ Result<void> ShardPool::Impl::remove_gateway_listener(const SocketAddress& bind)
   return ok();
 }
 
+// The end of a listening socket resets those whom nobody has accepted yet: the shards take them
+// first. shutdown() ends it for the supervisor's copy as well, so that a new client is refused at
+// once instead of waiting for a daemon that is going. Captured clients follow their fail mode.
+void ShardPool::Impl::stop_listening() {
+  const Instant give_up = monotonic_now() + kAcceptRestMax;
+  for (const OpenListener& listener : listeners_) {
+    while (accept_queue_length(listener.fd.get()) > 0 && monotonic_now() < give_up) {
+      std::this_thread::sleep_for(kAcceptRestPoll);
+    }
+    if (!listener.captured) (void)::shutdown(listener.fd.get(), SHUT_RD);
+  }
+}
+
 size_t ShardPool::Impl::drain(Duration timeout) {
   if (threads_.empty()) return 0;
+  stop_listening();
   const Instant give_up = monotonic_now() + timeout;
   auto ack = std::make_shared<Ack>(options_.workers);
   (void)post_all([&] { return ShardMessage(StartDrain{ack}); });

@@ -6,7 +6,8 @@
 //   create()  before privileges drop: makes the rings and enters the proxy netns with one thread
 //   start()   after the sandbox is in place: starts the shard threads, accepting begins
 //   publish() / add_gateway_listener() / ... while running
-//   drain()   stops accepting, lets requests end;  stop() or the destructor ends the threads
+//   drain()   ends gateway listeners for every process that has a copy, stops accepting, lets
+//             requests end;  stop() or the destructor ends the threads
 #pragma once
 
 #include <cstdint>

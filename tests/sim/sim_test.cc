@@ -16,6 +16,9 @@ namespace {
 constexpr char kService[] = "10.96.0.1:80";
 constexpr char kTcpService[] = "10.96.0.2:5432";
 constexpr char kBind[] = "0.0.0.0:8080";
+constexpr const char* kWeb[] = {"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"};
+constexpr char kChat[] = "10.1.0.8:80";
+constexpr char kDatabase[] = "10.1.0.9:5432";
 
 // Sanitizers make everything many times slower; they look for other mistakes than the plain run.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -43,14 +46,15 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
 
 struct World {
   explicit World(uint64_t world_seed);
+  void load_policy();
   void populate();
   void check();
 
   uint64_t seed;
   Rng dice;
+  Rng policy_dice{0};
   Weather weather;
   proxy::EngineLimits limits;
-  test::PolicyFixture policy;
   Ledger ledger;
   std::vector<std::unique_ptr<Peer>> peers;
   std::vector<Client*> clients;
@@ -71,57 +75,68 @@ World::World(uint64_t world_seed) : seed(world_seed), dice(world_seed) {
     weather.late_timer_percent = dice.below(4) == 0 ? 5 : 0;
   }
   network = std::make_unique<SimNetwork>(seed * 3 + 1, weather, limits);
-  policy::Cluster& cluster =
-      policy.add_cluster("web", {"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"});
-  cluster.pool.connect_timeout = std::chrono::seconds(3);
-  cluster.pool.idle_timeout = std::chrono::seconds(20);
-  if (dice.below(4) == 0) cluster.pool.max_requests_per_connection = 1 + dice.below(5);
-  if (dice.below(2) == 0) {
-    cluster.load_balancing.kind = policy::LoadBalancing::Kind::kLeastRequest;
-  }
-  policy::Route& route = policy.add_route(&cluster);
-  if (!ledger.clean) {
-    route.timeout = std::chrono::seconds(5);
-    if (dice.below(2) == 0) {
-      route.retry.attempts = dice.below(4);
-      route.retry.on = policy::kRetry5xx | policy::kRetryConnectFailure | policy::kRetryReset;
-      if (dice.below(2) == 0) route.retry.per_try_timeout = std::chrono::seconds(1);
-    }
-    if (dice.below(3) == 0) {
-      route.fault.emplace();
-      route.fault->delay = policy::Fault::Delay{std::chrono::milliseconds(100), 200'000};
-      route.fault->abort = policy::Fault::Abort{418, 100'000};
-    }
-    if (dice.below(4) == 0) route.mirrors.push_back({&cluster, 300'000});
-  }
-  test::PrefixTable& table = policy.add_table();
-  table.entries.push_back({"/s/", &route});
-  policy::Cluster& chat = policy.add_cluster("chat", {"10.1.0.8:80"});
-  policy::Route& upgrade = policy.add_route(&chat);
-  upgrade.websocket = true;
-  table.entries.push_back({"/ws", &upgrade});
-  network->serve(chat.endpoints[0].address, [this] {
-    peers.push_back(std::make_unique<WebsocketOrigin>(*network));
-    return peers.back().get();
-  });
-  policy.capture(kService, &table);
-  policy.listen(kBind, &table);
-  policy::Cluster& db = policy.add_cluster("db", {"10.1.0.9:5432"});
-  test::PrefixTable& tcp = policy.add_table();
-  tcp.entries.push_back({"", &policy.add_route(&db)});
-  policy.capture(kTcpService, &tcp, policy::Protocol::kTcp);
-  for (const policy::Endpoint& endpoint : cluster.endpoints) {
-    network->serve(endpoint.address, [this] {
+  for (const char* address : kWeb) {
+    network->serve(SocketAddress::parse(address).value(), [this] {
       auto origin = std::make_unique<Origin>(*network, ledger);
       origins.push_back(origin.get());
       peers.push_back(std::move(origin));
       return peers.back().get();
     });
   }
-  network->serve(db.endpoints[0].address, [this] {
+  network->serve(SocketAddress::parse(kChat).value(), [this] {
+    peers.push_back(std::make_unique<WebsocketOrigin>(*network));
+    return peers.back().get();
+  });
+  network->serve(SocketAddress::parse(kDatabase).value(), [this] {
     peers.push_back(std::make_unique<EchoOrigin>(*network, "ready\n"));
     return peers.back().get();
   });
+  policy_dice = Rng(dice.next());
+  load_policy();
+}
+
+policy::Cluster& add_web_cluster(test::PolicyFixture& policy, Rng& dice) {
+  policy::Cluster& cluster = policy.add_cluster("web", {kWeb[0], kWeb[1], kWeb[2]});
+  cluster.pool.connect_timeout = std::chrono::seconds(3);
+  cluster.pool.idle_timeout = std::chrono::seconds(20);
+  if (dice.below(4) == 0) cluster.pool.max_requests_per_connection = 1 + dice.below(5);
+  if (dice.below(2) == 0) {
+    cluster.load_balancing.kind = policy::LoadBalancing::Kind::kLeastRequest;
+  }
+  return cluster;
+}
+
+// The same objects each time, made anew: nothing may notice a reload, and nothing may look at the
+// policy before it.
+void World::load_policy() {
+  Rng draws = policy_dice;
+  test::PolicyFixture policy;
+  policy::Cluster& cluster = add_web_cluster(policy, draws);
+  policy::Route& route = policy.add_route(&cluster);
+  if (!ledger.clean) {
+    route.timeout = std::chrono::seconds(5);
+    if (draws.below(2) == 0) {
+      route.retry.attempts = draws.below(4);
+      route.retry.on = policy::kRetry5xx | policy::kRetryConnectFailure | policy::kRetryReset;
+      if (draws.below(2) == 0) route.retry.per_try_timeout = std::chrono::seconds(1);
+    }
+    if (draws.below(3) == 0) {
+      route.fault.emplace();
+      route.fault->delay = policy::Fault::Delay{std::chrono::milliseconds(100), 200'000};
+      route.fault->abort = policy::Fault::Abort{418, 100'000};
+    }
+    if (draws.below(4) == 0) route.mirrors.push_back({&cluster, 300'000});
+  }
+  test::PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/s/", &route});
+  policy::Route& upgrade = policy.add_route(&policy.add_cluster("chat", {kChat}));
+  upgrade.websocket = true;
+  table.entries.push_back({"/ws", &upgrade});
+  policy.capture(kService, &table);
+  policy.listen(kBind, &table);
+  test::PrefixTable& tcp = policy.add_table();
+  tcp.entries.push_back({"", &policy.add_route(&policy.add_cluster("db", {kDatabase}))});
+  policy.capture(kTcpService, &tcp, policy::Protocol::kTcp);
   network->set_snapshot(policy.snapshot);
 }
 
@@ -181,10 +196,8 @@ void World::populate() {
       static_cast<Client*>(peer)->start();
     });
   }
-  // The same policy again, as a reload brings it: nothing may notice.
   for (uint32_t i = dice.below(4); i > 0; --i) {
-    network->later(std::chrono::milliseconds(dice.below(400)),
-                   [this] { network->set_snapshot(policy.snapshot); });
+    network->later(std::chrono::milliseconds(dice.below(400)), [this] { load_policy(); });
   }
   if (!ledger.clean && dice.below(10) == 0) {
     network->later(std::chrono::milliseconds(dice.below(300)), [this] { network->drain(); });

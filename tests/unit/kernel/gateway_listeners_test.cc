@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/gateway_listeners.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -49,6 +50,27 @@ TEST(GatewayListeners, AllAddressesOfBothFamiliesOnOnePort) {
   GatewayListeners listeners;
   EXPECT_TRUE(listeners.set({all, all_v4}).has_value());
   EXPECT_EQ(listeners.sockets().size(), 2U);
+}
+
+bool accepts(const SocketAddress& bind) {
+  const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage address{};
+  const socklen_t size = bind.to_sockaddr(&address);
+  return ::connect(client.get(), reinterpret_cast<sockaddr*>(&address), size) == 0;
+}
+
+TEST(GatewayListeners, ListensAgainAfterAWorkerThatDrained) {
+  const SocketAddress bind{IpAddress::v4(127, 0, 0, 1), free_port()};
+  GatewayListeners listeners;
+  ASSERT_TRUE(listeners.set({bind}).has_value());
+  EXPECT_TRUE(accepts(bind));
+  const Fd copy(::fcntl(listeners.sockets().front().fd.get(), F_DUPFD_CLOEXEC, 0));
+  ASSERT_EQ(::shutdown(copy.get(), SHUT_RD), 0);
+  EXPECT_FALSE(accepts(bind));
+  listeners.listen_again();
+  EXPECT_TRUE(accepts(bind));
+  listeners.listen_again();  // those that do listen go on
+  EXPECT_TRUE(accepts(bind));
 }
 
 }  // namespace

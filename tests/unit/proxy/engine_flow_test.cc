@@ -278,6 +278,64 @@ TEST_F(EngineFlow, OpaqueResetIsPassedOn) {
   EXPECT_TRUE(rig.upstream(0).closed && rig.upstream(0).aborted);
 }
 
+// A reload drops the policy that open tunnels began under; they go on and end as ever.
+TEST_F(EngineFlow, TunnelsDoNotKeepTheirPolicyAlive) {
+  route->websocket = true;
+  rig.use(policy);
+  auto [client, origin] =
+      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  Socket& opaque = rig.connect_captured(kTcp);
+  Socket& server = *rig.upstreams().back();
+  const std::weak_ptr<const policy::Snapshot> old = policy.snapshot;
+  policy.snapshot.reset();
+  const PolicyFixture empty;
+  rig.use(empty);
+  EXPECT_FALSE(old.expired());  // the answer's fields are still to be decided
+  rig.send(*origin,
+           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+           "\r\n");
+  EXPECT_FALSE(old.expired());  // the other connects, and may need another endpoint
+  rig.open(server);
+  EXPECT_TRUE(old.expired());
+  rig.take(*client);
+  rig.send(*client, "ping");
+  EXPECT_THAT(rig.take(*origin), EndsWith("ping"));
+  rig.send(*origin, "pong");
+  EXPECT_EQ(rig.take(*client), "pong");
+  rig.finish(*client);
+  rig.finish(*origin);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  rig.send(opaque, "x");
+  EXPECT_EQ(rig.take(server), "x");
+  rig.use(empty);  // the picker forgets what nobody uses
+  rig.fail(server);
+  EXPECT_TRUE(opaque.closed && opaque.aborted);
+  EXPECT_EQ(rig.engine().next_deadline(), kNever);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineFlow, TunnelThatNeededARepeatGivesItsShareBack) {
+  route->websocket = true;
+  route->retry.attempts = 1;
+  route->retry.on = policy::kRetryConnectFailure;
+  cluster->pool.max_retries = 1;
+  rig.use(policy);
+  for (uint64_t repeats = 1; repeats <= 2; ++repeats) {
+    Socket& client = rig.connect_captured(kService);
+    rig.send(client,
+             "GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    rig.fail(*rig.upstreams().back(), proxy::Failure::kRefused);
+    rig.advance(milliseconds(25));
+    Socket& origin = *rig.upstreams().back();
+    rig.open(origin);
+    rig.send(origin,
+             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+             "\r\n");
+    EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 101 "));
+    EXPECT_EQ(rig.counters().upstream_rq_retry, repeats);
+  }
+}
+
 TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
   rig.use(policy);
   Socket& http = rig.connect_captured(kAuto);
@@ -300,14 +358,37 @@ TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
 
 TEST_F(EngineFlow, DrainClosesIdleAndAnnouncesOnTheRest) {
   rig.use(policy);
-  Socket& idle = rig.connect_captured(kService);
+  auto [idle, server] = ask();
+  rig.send(*server, kOk);
   auto [client, origin] = ask();
   rig.drain();
-  EXPECT_TRUE(idle.closed && !idle.aborted);
+  EXPECT_TRUE(idle->closed && !idle->aborted);
   EXPECT_FALSE(client->closed);
   rig.send(*origin, kOk);
   EXPECT_THAT(rig.take(*client), HasSubstr("close\r\n"));
   EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_EQ(rig.engine().open_downstream(), 0U);
+}
+
+// Its request may be on its way, and it would not be repeated by anybody.
+TEST_F(EngineFlow, DrainWaitsAMomentForTheFirstRequest) {
+  rig.use(policy);
+  Socket& silent = rig.connect_captured(kService);
+  Socket& slow = rig.connect_captured(kService);
+  rig.advance(seconds(100));
+  rig.drain();
+  Socket& queued = rig.connect_captured(kService);  // was in the accept queue
+  for (Socket* client : {&slow, &queued}) {
+    rig.send(*client, kGet);
+    if (!rig.upstream(0).opened) rig.open(rig.upstream(0));
+    rig.send(*rig.upstreams().back(), kOk);
+    EXPECT_THAT(rig.take(*client), HasSubstr("close\r\n"));
+    EXPECT_TRUE(client->closed && !client->aborted);
+  }
+  rig.advance(seconds(1) - Duration(1));
+  EXPECT_FALSE(silent.closed);
+  rig.advance(Duration(1));
+  EXPECT_TRUE(silent.closed && !silent.aborted);
   EXPECT_EQ(rig.engine().open_downstream(), 0U);
 }
 

@@ -232,6 +232,26 @@ TEST(ShardDriver, Drain) {
   EXPECT_EQ(idle.receive(), "");
 }
 
+// Also for another process that keeps the listener open, as the supervisor does.
+TEST(ShardDriver, DrainRefusesNewClientsAtOnceAndLosesNoneThatConnectedBefore) {
+  Pool pool(2);
+  Fd listener = shard::open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
+  const SocketAddress bind = shard::local_address(listener.get()).value();
+  const Fd copy(::fcntl(listener.get(), F_DUPFD_CLOEXEC, 0));
+  ASSERT_TRUE(pool.pool->add_gateway_listener(bind, std::move(listener)).has_value());
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 200; ++i) clients.push_back(std::make_unique<Client>(bind.port));
+  std::thread drain([&] { pool.pool->drain(5s); });
+  bool refused = false;
+  for (int i = 0; i < 200 && !refused; ++i) {
+    refused = !Client(bind.port).connected();
+    if (!refused) std::this_thread::sleep_for(5ms);
+  }
+  EXPECT_TRUE(refused);
+  for (const auto& client : clients) EXPECT_EQ(client->receive(), "");  // closed in order
+  drain.join();
+}
+
 TEST(ShardDriver, HeartbeatStopsWhenAShardHangs) {
   uint64_t heartbeat = 0;
   ShardPoolOptions options;
