@@ -106,7 +106,6 @@ struct Connection : SlabObject {
   // downstream
   Accepted accepted;
   FlowRecord* record = nullptr;
-  std::unique_ptr<FlowRecord> own_record;  // of a connection that was given none; kept for reuse
 
   // upstream
   Pool* pool = nullptr;

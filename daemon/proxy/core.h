@@ -181,6 +181,7 @@ class Core {
   EngineLimits limits_;
   EngineCounters own_counters_{};  // only when the driver gave none
   EngineCounters* counters_;
+  FlowRecord unread_record_{};  // written for connections that were given none; read by nobody
   Rng rng_;
   uint64_t loop_token_;
   std::unique_ptr<NodeState> own_node_;  // only when the driver gave none

@@ -115,12 +115,8 @@ ConnectionId Core::accept(const Accepted& accepted, Instant now, ActionList& act
 }
 
 void Core::begin_record(Connection& connection) {
-  connection.record = connection.accepted.record;
-  if (connection.record == nullptr) {
-    if (connection.own_record == nullptr) connection.own_record = std::make_unique<FlowRecord>();
-    *connection.own_record = {};
-    connection.record = connection.own_record.get();
-  }
+  FlowRecord* given = connection.accepted.record;
+  connection.record = given != nullptr ? given : &unread_record_;
   FlowUpdate flow(*connection.record, now_);
   flow->state = kFlowOpen;
   if (flow->start_ns == 0) flow->start_ns = to_ns(now_);

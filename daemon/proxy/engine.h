@@ -40,7 +40,7 @@ struct Accepted {
   bool captured = false;
   SocketAddress peer;   // kernel's view of the client
   SocketAddress local;  // captured: the dialled address; gateway: the listener's bind address
-  FlowRecord* record = nullptr;  // np_conn slot; null: the engine uses a private one
+  FlowRecord* record = nullptr;  // np_conn slot; null: nobody wants to know
 };
 
 enum class Failure : uint8_t {
