@@ -88,7 +88,7 @@ void Exchange::start_tunnel(const http::Head& head) {
 // A tunnel may live for days, and nothing is decided in it any more: the policy that it began under
 // must not live as long.
 void Exchange::release_policy() {
-  if (repeated_) core_->give_back_retry_share(*cluster_);
+  if (repeated_) core_->give_back_retry_share(retry_group_);
   repeated_ = false;
   match_ = {};
   choice_ = nullptr;

@@ -328,9 +328,8 @@ TEST_F(Ejection, AgreesWithThePlainModel) {
       static constexpr uint16_t kStatuses[] = {200, 404, 500, 502, 503, 504};
       const bool local = dice.below(4) == 0;
       const uint16_t status = kStatuses[dice.below(6)];
-      const TryResult result =
-          local ? TryResult{TryResult::Kind::kReset, 0}
-                : TryResult{TryResult::Kind::kAnswered, status};
+      const TryResult result = local ? TryResult{TryResult::Kind::kReset, 0}
+                                     : TryResult{TryResult::Kind::kAnswered, status};
       const bool good = !local && status < 500;
       if (good) {
         one.row = one.gateway_row = one.local_row = 0;
@@ -342,11 +341,11 @@ TEST_F(Ejection, AgreesWithThePlainModel) {
         one.gateway_row = local || status >= 502 ? one.gateway_row + 1 : 0;
       }
       const auto reached = [](uint32_t row, uint32_t limit) { return limit > 0 && row >= limit; };
-      const bool guilty = !good && (reached(one.row, rules.consecutive_5xx) ||
-                                    reached(one.gateway_row, rules.consecutive_gateway_errors) ||
-                                    (rules.split_local_origin &&
-                                     reached(one.local_row,
-                                             rules.consecutive_local_origin_failures)));
+      const bool guilty =
+          !good && (reached(one.row, rules.consecutive_5xx) ||
+                    reached(one.gateway_row, rules.consecutive_gateway_errors) ||
+                    (rules.split_local_origin &&
+                     reached(one.local_row, rules.consecutive_local_origin_failures)));
       const bool allowed = rules.old_percent_rule
                                ? outside() * 100 < rules.max_ejection_percent * count
                                : (outside() + 1) * 100 <= rules.max_ejection_percent * count;

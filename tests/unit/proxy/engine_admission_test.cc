@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Limits and ejection through the engine: what clients see, what endpoints get, and two engines that
-// share one node.
+// Limits, ejection and repeats through the engine: what clients see, what endpoints get, and two
+// engines that share one node.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
