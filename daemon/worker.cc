@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "control/control_thread.h"
+#include "ejection_seams.h"
 #include "kernel/sandbox.h"
 #include "kernel/worker_link.h"
 #include "worker_seams.h"
@@ -86,12 +87,16 @@ Result<void> serve(const Options& options) {
   NP_TRY_ASSIGN(auto link, kernel::WorkerLink::from_fd(Fd(options.worker_link)));
   // Its end means that the supervisor is gone. A late answer on it means nothing.
   stop->watch(link->fd(), 0);
-  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link));
+  KernelEjections ejections(*link);
+  NP_TRY_ASSIGN(auto watch, EjectionWatch::create());
+  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link, ejections, *watch));
+  watch->set_node(pool->node());
+  ejections.restore(pool->node());
   DataPathHealth health(*pool);
   NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
   NP_TRY(enter_sandbox(options));
 
-  CounterBoard counters(*pool, *link, options.workers);
+  CounterBoard counters(*pool, *link, *watch, options.workers);
   SupervisorLifecycle lifecycle;
   GatewayListeners listeners(*link, *pool);
   control::Seams seams;
@@ -100,6 +105,7 @@ Result<void> serve(const Options& options) {
   seams.listeners = &listeners;
   seams.counters = &counters;
   seams.lifecycle = &lifecycle;
+  seams.watch = watch.get();
   if (link->has_capture()) {
     seams.capture = &link->capture_table();
     seams.attacher = link.get();

@@ -53,6 +53,7 @@ class ClusterBuilder {
   };
   ClusterShares split(Recipe base);
   const Cluster& make(Recipe recipe);
+  void warn_of_vain_ejection(const Cluster& cluster, const HostPolicies& host);
   const Cluster& keep(Cluster cluster);
 
   DestinationPolicies& policies_;

@@ -91,6 +91,7 @@ Result<void> WorkerLink::Impl::map_memory() {
   NP_TRY_ASSIGN(counters, MappedRegion::map(map(Map::kCounters), blocks));
   if (!has_capture) return ok();
   NP_TRY_ASSIGN(live, MappedRegion::map(map(Map::kLive), sizeof(np_live)));
+  NP_TRY_ASSIGN(limits, MappedRegion::map(map(Map::kLimit), sizeof(np_limit) * NP_LIMIT_MAX));
   table = std::make_unique<KernelCaptureTable>(map(Map::kServices), map(Map::kCidr),
                                                map(Map::kServiceStats));
   return ok();

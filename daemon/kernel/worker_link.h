@@ -21,6 +21,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/limit_slot.h"
 #include "base/result.h"
 #include "control/seams.h"
 
@@ -96,6 +97,9 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   // np_live.heartbeat_ns itself, for a writer that stores it with every loop; null without capture.
   uint64_t* heartbeat_word();
   void set_live_flag(LiveFlag flag, bool on);
+  // np_limit, all zero: what the worker before counted there means nothing to this one. Empty
+  // without capture.
+  std::span<LimitSlot> limit_slots();
   std::span<FlowRecord> flow_records();  // np_conn: outlives the worker
   // Counters of shard `index`, 8 KiB, zero at the very first start: outlives the worker.
   std::span<std::byte> counter_block(uint32_t index);

@@ -44,7 +44,7 @@ class WorkerLink::Impl {
   std::vector<OwnedGateway> gateways;
   Fd proxy_netns;
   std::vector<std::string> probe;
-  MappedRegion live, flow_records, counters;
+  MappedRegion live, flow_records, counters, limits;
   std::unique_ptr<KernelCaptureTable> table;
   ListenerObserver observer;
 };

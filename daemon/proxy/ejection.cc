@@ -235,10 +235,7 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
   if (endpoint.failure_count > 0) {
     event.last = endpoint.failures[(endpoint.failure_count - 1) % kSeenFailures].result;
   }
-  if (!may_eject(outlier, standing(cluster))) {
-    event.kind = EjectionEvent::Kind::kOverflow;
-    return {false, true, cause};
-  }
+  if (!may_eject(outlier, standing(cluster))) return {false, true, cause};
   const Duration most = std::max(outlier.max_ejection_time, outlier.base_ejection_time);
   endpoint.multiplier = std::min<uint32_t>(endpoint.multiplier + 1, UINT16_MAX);
   const bool capped = outlier.base_ejection_time > most / endpoint.multiplier;

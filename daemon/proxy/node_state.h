@@ -33,7 +33,7 @@ class EjectionStore {
 };
 
 struct EjectionEvent {
-  enum class Kind : uint8_t { kEjected, kReturned, kUnejected, kOverflow };
+  enum class Kind : uint8_t { kEjected, kReturned, kUnejected };
   Kind kind = Kind::kEjected;
   uint32_t service_id = 0;
   SocketAddress endpoint;

@@ -26,6 +26,8 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.loop_token = options.loop_token;
   config.limits = options.engine_limits;
   config.counters = options.engine_counters;
+  config.node = options.node;
+  config.shard = options.index;
   return config;
 }
 
@@ -174,6 +176,7 @@ void Shard::read_inbox() {
   // Before looking: what is pushed after this wakes again.
   inbox_.waker().acknowledge();
   while (auto message = inbox_.try_pop()) handle(*message);
+  transport_.on_wake();  // another shard may have woken us for its own reasons
   arm_wake();
 }
 

@@ -38,6 +38,7 @@ struct ShardOptions {
   Duration close_flush_max{};
   std::span<FlowRecord> records;
   const proxy::EngineLimits* engine_limits = nullptr;
+  proxy::NodeState* node = nullptr;
   proxy::EngineCounters* engine_counters = nullptr;
   ShardCounters* counters = nullptr;
   PodSocketThread* pod_sockets = nullptr;

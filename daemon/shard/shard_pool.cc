@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "bpf/abi/np_abi.h"
+#include "proxy/node_state.h"
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
@@ -32,6 +33,8 @@ static_assert(sizeof(FlowKeyBytes) == sizeof(np_flow_key));
 static_assert(offsetof(FlowRecord, started) == offsetof(np_conn, started));
 static_assert(offsetof(FlowRecord, retries) == offsetof(np_conn, retries));
 static_assert(offsetof(FlowRecord, last_ns) == offsetof(np_conn, last_ns));
+static_assert(sizeof(LimitSlot) == sizeof(np_limit));
+static_assert(offsetof(LimitSlot, rejected) == offsetof(np_limit, rejected));
 
 constexpr uint32_t kWorkersMax = 256;
 // Descriptors that are not sockets of the shards: maps, logs, admin connections, accepts on the
@@ -91,6 +94,21 @@ void pin(std::thread& thread, uint32_t index) {
   }
 }
 
+// Shards wake each other by their inboxes' wakers: no message is needed, the mail is elsewhere.
+class InboxWakes final : public proxy::WakeSink {
+ public:
+  InboxWakes(Peers& peers, std::function<void()> on_ejection)
+      : peers_(peers), on_ejection_(std::move(on_ejection)) {}
+  void wake(uint32_t shard) override { peers_.inboxes[shard]->waker().wake(); }
+  void wake_watcher() override {
+    if (on_ejection_) on_ejection_();
+  }
+
+ private:
+  Peers& peers_;
+  std::function<void()> on_ejection_;
+};
+
 Error invalid(std::string what, std::string detail) {
   return Error{ErrorCode::kInvalid, std::move(what), std::move(detail), ""};
 }
@@ -100,7 +118,11 @@ Error invalid(std::string what, std::string detail) {
 class ShardPool::Impl {
  public:
   explicit Impl(ShardPoolOptions options)
-      : options_(std::move(options)), peers_(options_.workers), own_counters_(options_.workers) {}
+      : options_(std::move(options)),
+        peers_(options_.workers),
+        wakes_(peers_, options_.on_ejection),
+        node_(options_.workers, {&wakes_, options_.ejection_store, options_.limit_slots}),
+        own_counters_(options_.workers) {}
   ~Impl() { stop(); }
 
   Result<void> open();
@@ -132,6 +154,8 @@ class ShardPool::Impl {
 
   ShardPoolOptions options_;
   Peers peers_;
+  InboxWakes wakes_;
+  proxy::NodeState node_;
   std::vector<ShardCounters> own_counters_;
   std::vector<OpenListener> listeners_;
   std::unique_ptr<PodSocketThread> pod_sockets_;
@@ -161,6 +185,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   const size_t share = options_.flow_records.size() / options_.workers;
   options.records = options_.flow_records.subspan(share * index, share);
   options.engine_limits = options_.engine_limits;
+  options.node = const_cast<proxy::NodeState*>(&node_);
   options.engine_counters = options_.engine_counters[index];
   options.counters = const_cast<ShardCounters*>(&counters_of(index));
   options.pod_sockets = pod_sockets_.get();
@@ -357,6 +382,10 @@ size_t ShardPool::drain(Duration timeout) {
 
 void ShardPool::stop() {
   impl_->stop();
+}
+
+proxy::NodeState& ShardPool::node() {
+  return impl_->node_;
 }
 
 uint32_t ShardPool::workers() const {

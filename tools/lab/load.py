@@ -45,6 +45,7 @@ class Observation:
     version: str = ""  # of reviews
     stars: str = ""  # none, black, red, sorry or missing
     error: str = ""
+    overloaded: bool = False  # the proxy says so: x-envoy-overloaded
 
     @property
     def key(self) -> str:
@@ -156,7 +157,8 @@ class Client:
             version, stars = read_page(text)
         elif response.status == 200 and kind == "application/json":
             version, stars = read_json(text)
-        return Observation(response.status, seconds, version, stars)
+        overloaded = response.headers.get("x-envoy-overloaded") == "true"
+        return Observation(response.status, seconds, version, stars, overloaded=overloaded)
 
     def close(self) -> None:
         if self._connection is not None:
