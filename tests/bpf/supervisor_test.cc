@@ -91,7 +91,7 @@ class SupervisorProcess : public PodFixture {
 
   std::vector<std::string> links() {
     std::vector<std::string> names;
-    DIR* directory = ::opendir((names_.pin_root + "/links").c_str());
+    DIR* directory = ::opendir((names_.pin_base + "/v1/links").c_str());
     if (directory == nullptr) return names;
     while (const dirent* entry = ::readdir(directory)) {
       if (entry->d_name[0] != '.') names.push_back(entry->d_name);
@@ -183,10 +183,10 @@ TEST_F(SupervisorProcess, DetachAllLeavesNothing) {
   start();
   ASSERT_NE(ask_until_ready(), "");
   EXPECT_NE(ask(nullptr, "d"), "");
-  for (int i = 0; i < 100 && ::access(names_.pin_root.c_str(), F_OK) == 0; ++i) {
+  for (int i = 0; i < 100 && ::access(names_.pin_base.c_str(), F_OK) == 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  EXPECT_NE(::access(names_.pin_root.c_str(), F_OK), 0);
+  EXPECT_NE(::access(names_.pin_base.c_str(), F_OK), 0);
   EXPECT_NE(::access(names_.netns_path.c_str(), F_OK), 0);
   EXPECT_FALSE(run("ip link show " + names_.np0 + " 2>/dev/null"));
 }
