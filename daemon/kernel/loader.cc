@@ -12,7 +12,6 @@
 #include <cstdarg>
 #include <cstring>
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "kernel/hook.h"
 #include "kernel/kernel_maps.h"
@@ -206,6 +205,19 @@ Result<void> Loader::pin_programs() const {
 
 int Loader::map_fd(Map map) const {
   return ::bpf_object__find_map_fd_by_name(skeleton_->obj, map_name(map));
+}
+
+Result<Fd> Loader::open_read_only(Map map) const {
+  const std::string what = std::string("open ") + map_name(map) + " for reading";
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (::bpf_obj_get_info_by_fd(map_fd(map), &info, &size) != 0) return system_error(errno, what);
+  bpf_get_fd_by_id_opts options{};
+  options.sz = sizeof(options);
+  options.open_flags = BPF_F_RDONLY;
+  Fd fd(::bpf_map_get_fd_by_id_opts(info.id, &options));
+  if (!fd.is_open()) return system_error(errno, what);
+  return fd;
 }
 
 int Loader::program_fd(Program program) const {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "bpf/abi/np_abi.h"
@@ -41,6 +42,8 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   int map_fd(Map map) const;
+  // Another descriptor of the map, which the kernel lets nobody write through.
+  Result<Fd> open_read_only(Map map) const;
   int program_fd(Program program) const;
   std::string link_pin(const std::string& name) const { return pin_root_ + "/links/" + name; }
   const std::string& pin_root() const { return pin_root_; }
