@@ -2,7 +2,8 @@
 // The worker's last privileged step. Order in the worker: WorkerLink::from_fd, create the rings
 // (RLIMIT_MEMLOCK counts per uid), start the thread of `source: pod` sockets in the proxy
 // namespace, open log and state files that need rights, then enter_sandbox(). It acts on all
-// threads: glibc applies setresuid to each, seccomp is installed with TSYNC.
+// threads: glibc applies setresuid to each, capabilities are dropped thread by thread, seccomp and
+// no_new_privs are installed with TSYNC.
 #pragma once
 
 #include <sys/types.h>

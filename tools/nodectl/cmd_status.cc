@@ -49,9 +49,9 @@ void print_status(const Json& status) {
 void print_manual_detach() {
   std::fprintf(stderr,
                "To stop capturing without a daemon, as root:\n"
-               "  rm -r /sys/fs/bpf/nodeproxy/v1/links   # Linux 6.6 and later: programs detach\n"
+               "  rm -r /sys/fs/bpf/nodeproxy/v*/links   # Linux 6.6 and later: programs detach\n"
                "  tc qdisc del dev VETH clsact           # before: once per pod's interface\n"
-               "With --instance NAME the pins are below /sys/fs/bpf/NAME/v1.\n");
+               "With --instance NAME the pins are below /sys/fs/bpf/NAME.\n");
 }
 
 }  // namespace
