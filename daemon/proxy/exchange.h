@@ -144,6 +144,7 @@ class Exchange : public SlabObject {
   bool nothing_reached_upstream();
   Connection* stale_connection(EndReason reason);
   bool repeat(uint32_t conditions, bool nothing_sent);
+  bool connect_elsewhere(EndReason reason);
   void enter_exchange(Connection& upstream);
   void fail_try(EndReason reason, uint32_t conditions);
 

@@ -84,7 +84,8 @@ Pick Exchange::pick_endpoint() {
   request.has_hash = has_hash_;
   request.hash = hash_;
   const policy::Retry* retry = match_.route != nullptr ? &match_.route->retry : nullptr;
-  const bool avoid = tried_count_ > 0 && retry != nullptr && retry->avoid_previous_hosts;
+  const bool avoid = tried_count_ > 0 && retry != nullptr &&
+                     (retry->avoid_previous_hosts || kind_ == Kind::kOpaque);
   Pick pick;
   Pick usable;
   uint32_t picks_left = 1 + (avoid ? retry->host_reselect_attempts : 0);
@@ -182,6 +183,23 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   return true;
 }
 
+// Opaque connections have no retry policy; until one endpoint is connected nothing was sent to any.
+bool Exchange::connect_elsewhere(EndReason reason) {
+  const bool failed = reason == EndReason::kConnectFailed || reason == EndReason::kConnectTimeout;
+  const size_t tries = std::min<size_t>(core_->limits().tcp_connect_tries, kTriedMax);
+  if (kind_ != Kind::kOpaque || !failed || try_.endpoint == nullptr ||
+      tried_count_ >= std::min(tries, cluster_->endpoints.size())) {
+    return false;
+  }
+  if (Connection* client = core_->find(downstream_)) {
+    ++FlowUpdate(*client->record, core_->now())->retries;
+  }
+  end_try(false);
+  advance_to(Phase::kAcquire);
+  begin_try();
+  return true;
+}
+
 // A kept connection that the endpoint closed at the moment of its reuse says nothing about the
 // endpoint. One byte of an answer, even of an interim one, and the endpoint was there.
 Connection* Exchange::stale_connection(EndReason reason) {
@@ -209,7 +227,7 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
     begin_try();
     return;
   }
-  if (repeat(conditions, nothing_sent)) return;
+  if (connect_elsewhere(reason) || repeat(conditions, nothing_sent)) return;
   if (kind_ == Kind::kMirror) reason = EndReason::kMirrorFailed;
   if (kind_ == Kind::kOpaque) reason = EndReason::kTcpFailed;
   enter_finish(reason);

@@ -47,6 +47,9 @@ struct EngineLimits {
   uint32_t retry_budget_minimum = 3;   // always allowed
   uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
 
+  // ---- opaque TCP ---------------------------------------------------------------------------
+  uint32_t tcp_connect_tries = 3;  // endpoints that are dialled for one connection
+
   // ---- mirrors ------------------------------------------------------------------------------
   size_t mirrors_max = 256;  // mirrored requests under way at once
 
