@@ -135,6 +135,7 @@ const Cluster& ClusterBuilder::make(Recipe recipe) {
   cluster.host = service.host;
   cluster.subset = recipe.subset;
   cluster.port = port;
+  cluster.service_id = ids_.id(IdTable::Space::kService, service.host + ":" + std::to_string(port));
   cluster.name = (recipe.dialled_only ? "original-dst|" : "outbound|") + std::to_string(port) +
                  "|" + recipe.subset + "|" + service.host;
   const auto known = by_name_.find(cluster.name);

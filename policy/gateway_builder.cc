@@ -32,7 +32,9 @@ void GatewayBuilder::build() {
   open_listeners();
   for (const RouteSet* set : sets_.on_gateways()) bind_set(*set);
   for (const Listener& listener : listeners_) {
-    snapshot_.listeners.push_back({listener.bind, listener.gateway, build_hosts(listener)});
+    const uint32_t workload_id = ids_.id(IdTable::Space::kWorkload, "gateway " + listener.gateway);
+    snapshot_.listeners.push_back(
+        {listener.bind, listener.gateway, workload_id, build_hosts(listener)});
   }
 }
 

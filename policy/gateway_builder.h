@@ -17,11 +17,12 @@ namespace np::policy {
 class GatewayBuilder {
  public:
   GatewayBuilder(const Model& model, const RouteSets& sets, RouteBuilder& routes,
-                 TableBuilder& tables, Snapshot& snapshot, Findings& findings)
+                 TableBuilder& tables, IdTable& ids, Snapshot& snapshot, Findings& findings)
       : model_(model),
         sets_(sets),
         routes_(routes),
         tables_(tables),
+        ids_(ids),
         snapshot_(snapshot),
         findings_(findings) {}
 
@@ -54,6 +55,7 @@ class GatewayBuilder {
   const RouteSets& sets_;
   RouteBuilder& routes_;
   TableBuilder& tables_;
+  IdTable& ids_;
   Snapshot& snapshot_;
   Findings& findings_;
   std::vector<Listener> listeners_;

@@ -35,7 +35,7 @@ void read_simple_breaker(const Value& value, TrafficPolicy& policy) {
   auto percent = fields.get("httpMaxEjectionPercent").integer(0, 100).value_or(0);
   outlier.max_ejection_percent = percent == 0 ? 10 : static_cast<uint32_t>(percent);
   outlier.panic_percent = 50;       // D16
-  outlier.always_eject_one = true;  // D6
+  outlier.old_percent_rule = true;  // D6
   policy.pool = pool;
   policy.outlier = outlier;
 }

@@ -293,18 +293,26 @@ struct ConnectionPool {
     Duration time = std::chrono::hours(2), interval = std::chrono::seconds(75);
   };
   std::optional<Keepalive> tcp_keepalive;
+  bool scope_node = false;  // D9: the limits hold for the whole node, not for each caller
 };
+
+// Whether the policy limits connections or requests at all.
+inline bool has_limits(const ConnectionPool& pool) {
+  return pool.max_connections != kUnlimited || pool.max_pending_requests != kUnlimited ||
+         pool.max_requests != kUnlimited || pool.max_retries != kUnlimited;
+}
 
 struct Outlier {
   uint32_t consecutive_5xx = 5;  // 0: off
   uint32_t consecutive_gateway_errors = 0;
-  uint32_t consecutive_local_origin_failures = 5;
+  uint32_t consecutive_local_origin_failures = 5;  // with split_local_origin only
   bool split_local_origin = false;
   Duration interval = std::chrono::seconds(10);
   Duration base_ejection_time = std::chrono::seconds(30);
+  Duration max_ejection_time = std::chrono::seconds(300);  // or the base time, if that is longer
   uint32_t max_ejection_percent = 10;
   uint32_t panic_percent = 0;     // below this share of healthy endpoints use all; D16
-  bool always_eject_one = false;  // D6: simpleCb's old rule
+  bool old_percent_rule = false;  // D6: simpleCb compares the share before the ejection
 };
 
 struct TrafficPolicy {

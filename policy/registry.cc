@@ -88,6 +88,7 @@ void Registry::add_pods(Snapshot& snapshot) {
     auto entry = std::make_unique<Snapshot::PodEntry>();
     entry->pod = *pod;
     entry->id = ids_.id(IdTable::Space::kPod, pod->ns + "/" + pod->name);
+    entry->workload_id = ids_.id(IdTable::Space::kWorkload, workload_name(*pod));
     pods_by_ns_[pod->ns].push_back(entry.get());
     for (const IpAddress& ip : pod->ips) {
       pod_by_any_ip_.try_emplace(ip, entry.get());
@@ -240,6 +241,22 @@ const ServiceRecord* Registry::find(std::string_view host) const {
 const Pod* Registry::pod_at(const IpAddress& ip) const {
   const auto found = pod_by_any_ip_.find(ip);
   return found == pod_by_any_ip_.end() ? nullptr : &found->second->pod;
+}
+
+std::string workload_name(const Pod& pod) {
+  const auto label = [&pod](std::initializer_list<const char*> keys) {
+    for (const char* key : keys) {
+      const auto found = pod.labels.find(key);
+      if (found != pod.labels.end() && !found->second.empty()) return found->second;
+    }
+    return std::string();
+  };
+  const std::string name =
+      label({"service.istio.io/canonical-name", "app.kubernetes.io/name", "app", "k8s-app"});
+  if (name.empty()) return pod.ns + "//" + pod.name;
+  const std::string version =
+      label({"service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"});
+  return pod.ns + "/" + name + "/" + version;
 }
 
 }  // namespace np::policy

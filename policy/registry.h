@@ -71,6 +71,11 @@ class Registry {
   std::unordered_map<std::string, std::vector<const StaticEndpoint*>> static_by_host_;
 };
 
+// The workload whose limits hold for what the pod asks for (D9): pods that carry the same name and
+// version, by the labels that Istio reads too ("ns/reviews/v3"); a pod without such a name is a
+// workload of its own.
+std::string workload_name(const Pod& pod);
+
 // Whether `labels` contain every pair of `wanted`.
 bool has_labels(const Labels& labels, const Labels& wanted);
 

@@ -26,14 +26,14 @@ const GatewayListener* Snapshot::find_listener(const SocketAddress& bind) const 
   return general;
 }
 
-const Pod* Snapshot::find_pod(const IpAddress& ip) const {
+const Snapshot::PodEntry* Snapshot::find_pod(const IpAddress& ip) const {
   const auto found = pod_by_ip.find(ip);
-  return found == pod_by_ip.end() ? nullptr : &found->second->pod;
+  return found == pod_by_ip.end() ? nullptr : found->second;
 }
 
 uint32_t Snapshot::pod_id(const IpAddress& ip) const {
-  const auto found = pod_by_ip.find(ip);
-  return found == pod_by_ip.end() ? 0 : found->second->id;
+  const PodEntry* entry = find_pod(ip);
+  return entry == nullptr ? 0 : entry->id;
 }
 
 uint32_t IdTable::id(Space space, const std::string& name) {

@@ -31,6 +31,7 @@ namespace np::policy {
 struct CallerView {
   const Pod* pod = nullptr;  // null: not one of this node's pods
   uint32_t pod_id = 0;
+  uint32_t workload_id = 0;  // whose limits hold (D9): the pod's workload, or the gateway
   IpAddress ip;
   std::string_view gateway;  // "ns/name" when it came in through a gateway, else empty
 };
@@ -66,6 +67,7 @@ struct Cluster {
   std::string host;
   std::string subset;
   uint16_t port = 0;
+  uint32_t service_id = 0;  // np_svc.svc_id of host and port: endpoints are ejected per service
   bool original_destination = false;  // forward to the dialled address (resolution NONE)
   std::vector<Endpoint> endpoints;
   LoadBalancing load_balancing;
@@ -163,6 +165,7 @@ struct CapturePrefix {
 struct GatewayListener {
   SocketAddress bind;   // unspecified address: all
   std::string gateway;  // "ns/name" of the first Gateway that opened it
+  uint32_t workload_id = 0;
   const HostTable* hosts = nullptr;
 };
 
@@ -186,7 +189,12 @@ class Snapshot {
   // By dialled address: null when the address is not covered (any more).
   const CapturedPort* find_captured(const SocketAddress& dialled) const;
   const GatewayListener* find_listener(const SocketAddress& bind) const;
-  const Pod* find_pod(const IpAddress& ip) const;
+  struct PodEntry {
+    Pod pod;
+    uint32_t id = 0;
+    uint32_t workload_id = 0;  // stable per workload_name()
+  };
+  const PodEntry* find_pod(const IpAddress& ip) const;
   uint32_t pod_id(const IpAddress& ip) const;  // 0: unknown
 
   // Owned storage; the pointers above point into it.
@@ -197,10 +205,6 @@ class Snapshot {
   std::vector<std::unique_ptr<CapturedPort>> captured_ports;
   std::unordered_map<SocketAddress, const CapturedPort*, SocketAddressHash> by_address;
   std::vector<std::pair<CapturePrefix, const CapturedPort*>> by_prefix;  // longest first
-  struct PodEntry {
-    Pod pod;
-    uint32_t id = 0;
-  };
   std::vector<std::unique_ptr<PodEntry>> pods;
   std::unordered_map<IpAddress, const PodEntry*, IpAddressHash> pod_by_ip;
 };

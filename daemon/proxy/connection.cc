@@ -27,6 +27,8 @@ void Connection::recycle() {
   accepted = {};
   record = nullptr;
   pool = nullptr;
+  group = nullptr;
+  admission = nullptr;
   requests = 0;
   state_ = ConnectionState::kOpening;
 }

@@ -21,6 +21,8 @@
 namespace np::proxy {
 
 class Pool;
+class AdmissionGroup;
+struct ShardGroup;
 
 enum class ConnectionState : uint8_t {
   kOpening,   // upstream: connecting; downstream: protocol not known yet
@@ -104,13 +106,15 @@ struct Connection : SlabObject {
   // downstream
   Accepted accepted;
   FlowRecord* record = nullptr;
-  FlowRecord own_record{};  // gateway connections: never shared with anybody
 
   // upstream
   Pool* pool = nullptr;
-  Link<Connection> pool_link;  // idle or connecting list of the pool
-  bool connecting = false;     // which of the two
-  uint32_t requests = 0;       // begun on this connection
+  Link<Connection> pool_link;           // idle or connecting list of the pool
+  bool connecting = false;              // which of the two
+  ShardGroup* group = nullptr;          // whose limit it counts for; null: none
+  Link<Connection> group_link;          // idle, in a group
+  AdmissionGroup* admission = nullptr;  // keeps its request's place until it is idle or closed
+  uint32_t requests = 0;                // begun on this connection
   Instant opened;
 
  private:

@@ -25,11 +25,15 @@ void Core::begin_step(Instant now, ActionList& actions) {
 void Core::end_step() {
   // Settling may touch more; indices, because the lists grow meanwhile.
   size_t next = 0;
-  while (next < touched_.size() || !touched_pools_.empty()) {
+  while (next < touched_.size() || !touched_pools_.empty() || has_mail()) {
     if (next < touched_.size()) {
       Connection& connection = *touched_[next++];
       connection.touched = false;
       settle(connection);
+      continue;
+    }
+    if (touched_pools_.empty()) {
+      read_mail();
       continue;
     }
     Pool& pool = *touched_pools_.back();
@@ -272,9 +276,14 @@ void Core::close(Connection& connection, bool abortive) {
     ++counters_->upstream_cx_destroy;
     Pool& pool = *connection.pool;
     if (connection.pool_link.linked) {
-      auto& list = connection.connecting ? pool.connecting : pool.idle;
-      list.remove(connection);
+      if (connection.connecting) {
+        pool.connecting.remove(connection);
+      } else {
+        take_idle(pool, connection);
+      }
     }
+    if (connection.group != nullptr) connection.group->shared->connection_closed();
+    end_admission(connection);
     --pool.connections;
     ++pool.leaving;
     touch(pool);
@@ -308,20 +317,18 @@ void Core::retire(Exchange& exchange) {
   finished_.push_back(&exchange);
 }
 
-bool Core::take_retry_share(const policy::Cluster& cluster) {
+bool Core::take_retry_share(ShardGroup* group) {
   const size_t budget = std::max<size_t>(limits_.retry_budget_minimum,
                                          active_requests_ * limits_.retry_budget_percent / 100);
-  uint32_t& of_cluster = retries_by_cluster_[cluster.id];
-  if (active_retries_ >= budget || of_cluster >= cluster.pool.max_retries) return false;
+  if (active_retries_ >= budget) return false;
+  if (group != nullptr && !group->shared->begin_retry()) return false;
   ++active_retries_;
-  ++of_cluster;
   return true;
 }
 
-void Core::give_back_retry_share(const policy::Cluster& cluster) {
+void Core::give_back_retry_share(ShardGroup* group) {
   --active_retries_;
-  const auto entry = retries_by_cluster_.find(cluster.id);
-  if (--entry->second == 0) retries_by_cluster_.erase(entry);
+  if (group != nullptr) group->shared->end_retry();
 }
 
 void Core::refuse_unparsed(Connection& connection, http::StreamId stream, uint16_t status,

@@ -21,6 +21,7 @@
 #include "proxy/exchange.h"
 #include "proxy/flow.h"
 #include "proxy/limits.h"
+#include "proxy/node_state.h"
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
@@ -48,6 +49,7 @@ class Core {
   void on_transport(ConnectionId id, const TransportEvent& event, Instant now, ActionList& actions);
   Instant next_deadline() const { return timers_.next_deadline(); }
   void on_time(Instant now, ActionList& actions);
+  void on_wake(Instant now, ActionList& actions);
   void drain(Instant now, ActionList& actions);
   size_t open_downstream() const { return open_downstream_; }
   size_t open_upstream() const;
@@ -62,6 +64,7 @@ class Core {
   Picker& picker() { return picker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
+  uint32_t shard() const { return shard_; }
 
   Connection* find(ConnectionId id) { return connections_.find(id.slot, id.generation); }
   Exchange* find(ExchangeId id) { return exchanges_.find(id.slot, id.generation); }
@@ -77,7 +80,7 @@ class Core {
 
   // An idle connection, or null: then kAcquired or kAcquireFailed follows in a later step.
   Connection* acquire(Exchange& exchange, const PoolKey& key, const policy::ConnectionPool& config,
-                      bool fresh);
+                      ShardGroup* group, bool fresh);
   Pool* pool_of(const PoolKey& key) { return pools_.find(key); }
   // Only while the Exchange waits.
   void cancel_acquire(Exchange& exchange, Pool& pool);
@@ -98,9 +101,18 @@ class Core {
   // The Exchange's last call.
   void retire(Exchange& exchange);
 
-  // Share of the retry budget (reliability 29).
-  bool take_retry_share(const policy::Cluster& cluster);
-  void give_back_retry_share(const policy::Cluster& cluster);
+  // Share of the retry budget (reliability 29), and of the policy's max_retries.
+  bool take_retry_share(ShardGroup* group);
+  void give_back_retry_share(ShardGroup* group);
+
+  // ---- shared with other shards (core_limits.cc) ----
+  // The limits of the cluster for this caller's workload; null: it has none.
+  ShardGroup* group_of(const policy::Cluster& cluster, uint32_t caller);
+  // The Exchange's place passes to its connection, as long as that is neither idle nor closed: the
+  // endpoint may still be at work for it.
+  void hand_over_admission(ShardGroup& group, Connection* connection);
+  void report_try(ServiceHealth& service, EndpointHealth& endpoint, const policy::Cluster& cluster,
+                  const TryResult& result, bool probation);
   void change_active_requests(int by) { active_requests_ += static_cast<size_t>(by); }
 
   // Answers a request whose head never became one: bad head (400 ...), or none in time (408).
@@ -151,6 +163,14 @@ class Core {
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();
 
+  // core_limits.cc
+  void refresh_groups();
+  void trim(ShardGroup& group);
+  void end_admission(Connection& connection);
+  void arm_sweep(Instant at);
+  bool has_mail() const;
+  void read_mail();
+
   // engine.cc
   void on_connection_timer(Connection& connection);
   void open_downstream(Connection& connection);
@@ -161,9 +181,15 @@ class Core {
   EngineLimits limits_;
   EngineCounters own_counters_{};  // only when the driver gave none
   EngineCounters* counters_;
+  FlowRecord unread_record_{};  // written for connections that were given none; read by nobody
   Rng rng_;
   uint64_t loop_token_;
+  std::unique_ptr<NodeState> own_node_;  // only when the driver gave none
+  NodeState* node_;
+  uint32_t shard_;
+  std::unordered_map<uint64_t, std::unique_ptr<ShardGroup>> groups_;  // by cluster and caller
   TimerWheel timers_;
+  Timer sweep_timer_;
   BlockPool blocks_;
   Picker picker_;
   Pools pools_;
@@ -172,7 +198,6 @@ class Core {
   std::vector<std::unique_ptr<SnapshotPin>> pins_;  // the last one is current
   std::vector<std::unique_ptr<SendVector>> send_vectors_;
   std::vector<SendVector*> free_send_vectors_;
-  std::unordered_map<uint32_t, uint32_t> retries_by_cluster_;
 
   Instant now_;
   ActionList* actions_ = nullptr;

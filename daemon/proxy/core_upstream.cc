@@ -35,9 +35,10 @@ Match next_match(const Pool& pool) {
 }  // namespace
 
 Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
-                          const policy::ConnectionPool& config, bool fresh) {
+                          const policy::ConnectionPool& config, ShardGroup* group, bool fresh) {
   Pool& pool = pools_.get(key);
   pool.configure(config);
+  pool.group = group;
   if (!fresh && pool.pending.empty() && !pool.idle.empty()) {
     Connection& connection = *pool.idle.back();
     take_idle(pool, connection);
@@ -74,6 +75,10 @@ void Core::open_connection(Pool& pool) {
   pool.connecting.push_back(connection);
   ++pool.connections;
   ++counters_->upstream_cx_total;
+  connection.group = pool.group;
+  if (connection.group != nullptr && connection.group->shared->connection_opened()) {
+    trim(*connection.group);
+  }
   act(Action::Kind::kConnect, connection).target = pool.target();
   arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
 }
@@ -123,8 +128,19 @@ void Core::make_idle(Connection& connection) {
     close(connection, false);
     return;
   }
+  end_admission(connection);
+  ShardGroup* group = connection.group;
+  if (group != nullptr && pool.pending.empty() && group->shared->is_above_limit()) {
+    ++counters_->upstream_cx_trimmed;
+    close(connection, false);
+    return;
+  }
   connection.discarded_bytes = 0;
   pool.idle.push_back(connection);
+  if (group != nullptr) {
+    group->idle.push_back(connection);
+    group->shared->change_idle(shard_, 1);
+  }
   arm(connection, ConnectionTimer::kIdle, config.idle_timeout);
   touch(connection);
   touch(pool);
@@ -132,6 +148,10 @@ void Core::make_idle(Connection& connection) {
 
 void Core::take_idle(Pool& pool, Connection& connection) {
   pool.idle.remove(connection);
+  if (connection.group != nullptr) {
+    connection.group->idle.remove(connection);
+    connection.group->shared->change_idle(shard_, -1);
+  }
   disarm(connection);
 }
 
@@ -190,12 +210,12 @@ void Core::retire_removed_endpoints() {
   for (const auto& cluster : pins_.back()->snapshot->clusters) {
     if (cluster->original_destination) any_address.insert(cluster->id);
     for (const policy::Endpoint& endpoint : cluster->endpoints) {
-      named.insert({endpoint.address, IpAddress(), cluster->id, false});
+      named.insert({endpoint.address, IpAddress(), cluster->id, 0, false});
     }
   }
   std::vector<Connection*> closing;
   pools_.for_each([&](Pool& pool) {
-    const PoolKey plain{pool.key.remote, IpAddress(), pool.key.cluster_id, false};
+    const PoolKey plain{pool.key.remote, IpAddress(), pool.key.cluster_id, 0, false};
     if (named.contains(plain) || any_address.contains(pool.key.cluster_id)) return;
     for (Connection* idle = pool.idle.front(); idle != nullptr; idle = idle->pool_link.next) {
       closing.push_back(idle);

@@ -14,7 +14,7 @@ namespace np::proxy {
 //   kUncounted  not a client's request: mirrors and opaque connections
 enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
 
-// X(name, counter suffix, response flag, outcome)
+// X(name, counter suffix, response flag, outcome). New ones go to the end (see counters.h).
 #define NP_END_REASONS(X)                                    \
   X(kCompleted, completed, "", kCompleted)                   \
   X(kRedirect, redirect, "", kCompleted)                     \
@@ -47,7 +47,9 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kMirrorFailed, mirror_failed, "", kUncounted)            \
   X(kTcpClosed, tcp_closed, "", kUncounted)                  \
   X(kTcpFailed, tcp_failed, "UF", kUncounted)                \
-  X(kTcpReset, tcp_reset, "", kUncounted)
+  X(kTcpReset, tcp_reset, "", kUncounted)                    \
+  X(kOverflow, overflow, "UO", kRefused)                     \
+  X(kTcpOverflow, tcp_overflow, "UO", kUncounted)
 
 enum class EndReason : uint8_t {
 #define NP_X(name, counter, flag, outcome) name,

@@ -34,6 +34,9 @@ Instant Engine::next_deadline() const {
 void Engine::on_time(Instant now, ActionList& actions) {
   impl_->on_time(now, actions);
 }
+void Engine::on_wake(Instant now, ActionList& actions) {
+  impl_->on_wake(now, actions);
+}
 void Engine::drain(Instant now, ActionList& actions) {
   impl_->drain(now, actions);
 }
@@ -51,7 +54,11 @@ Core::Core(const EngineConfig& config)
       counters_(config.counters),
       rng_(config.seed),
       loop_token_(config.loop_token != 0 ? config.loop_token : config.seed),
-      picker_(rng_) {
+      own_node_(config.node != nullptr ? nullptr
+                                       : std::make_unique<NodeState>(1, NodeState::Seams{})),
+      node_(config.node != nullptr ? config.node : own_node_.get()),
+      shard_(config.shard),
+      picker_(rng_, *node_, shard_) {
   NP_CHECK(counters_ != nullptr);
 }
 
@@ -71,6 +78,9 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   if (!pins_.empty() && pins_.back()->references == 0) pins_.pop_back();
   pins_.push_back(std::move(pin));
   picker_.sweep(*pins_.back()->snapshot);
+  refresh_groups();
+  // What the worker before had ejected comes back in time; one shard sees to it.
+  if (shard_ == 0) arm_sweep(node_->sweep(now_, shard_));
   retire_removed_endpoints();
   end_step();
 }
@@ -105,9 +115,8 @@ ConnectionId Core::accept(const Accepted& accepted, Instant now, ActionList& act
 }
 
 void Core::begin_record(Connection& connection) {
-  connection.own_record = {};
   FlowRecord* given = connection.accepted.record;
-  connection.record = given != nullptr ? given : &connection.own_record;
+  connection.record = given != nullptr ? given : &unread_record_;
   FlowUpdate flow(*connection.record, now_);
   flow->state = kFlowOpen;
   if (flow->start_ns == 0) flow->start_ns = to_ns(now_);
@@ -184,7 +193,9 @@ void Core::on_time(Instant now, ActionList& actions) {
         std::chrono::duration_cast<std::chrono::milliseconds>(now - timer->deadline).count();
     const size_t bucket = std::min(static_cast<size_t>(late_ms), kTimerLateBuckets);
     ++counters_->timer_late_ms[bucket];
-    if (timer->owner == Timer::Owner::kConnection) {
+    if (timer->owner == Timer::Owner::kCore) {
+      arm_sweep(node_->sweep(now_, shard_));
+    } else if (timer->owner == Timer::Owner::kConnection) {
       on_connection_timer(connections_.at(timer->slot));
     } else {
       exchanges_.at(timer->slot)

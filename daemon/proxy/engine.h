@@ -40,7 +40,7 @@ struct Accepted {
   bool captured = false;
   SocketAddress peer;   // kernel's view of the client
   SocketAddress local;  // captured: the dialled address; gateway: the listener's bind address
-  FlowRecord* record = nullptr;  // np_conn slot; null: the engine uses a private one
+  FlowRecord* record = nullptr;  // np_conn slot; null: nobody wants to know
 };
 
 enum class Failure : uint8_t {
@@ -103,6 +103,7 @@ using ActionList = std::vector<Action>;
 
 // ---- the engine ------------------------------------------------------------------------------
 
+class NodeState;        // proxy/node_state.h: limits and ejections over all shards
 struct EngineLimits;    // proxy/limits.h: every buffer, queue and timeout with unit and default
 struct EngineCounters;  // proxy/counters.h: fixed layout of u64, lives in memory of the driver's
                         // choice
@@ -113,6 +114,9 @@ struct EngineConfig {
                             // header; 0: taken from the seed
   const EngineLimits* limits = nullptr;  // null: defaults
   EngineCounters* counters = nullptr;    // never null
+  // What the shards of a worker share, and which of them this one is; null: a lone engine.
+  NodeState* node = nullptr;
+  uint32_t shard = 0;
 };
 
 class Engine {
@@ -132,6 +136,8 @@ class Engine {
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;
   void on_time(Instant now, ActionList& actions);
+  // After the WakeSink was told to wake this shard.
+  void on_wake(Instant now, ActionList& actions);
 
   // No new requests on kept connections: answers carry Connection: close, idle ones are closed.
   // Those that have not asked anything yet are given a moment for their first request.

@@ -46,6 +46,7 @@ void Exchange::recycle() {
   choice_ = nullptr;
   cluster_ = nullptr;
   try_ = {};
+  retry_group_ = nullptr;
   repeats_ = stale_repeats_ = tried_count_ = 0;
   body_.clear();
   out_fields_.clear();
@@ -99,6 +100,9 @@ void Exchange::in_acquire(const ExchangeEvent& event) {
   switch (event.kind) {
     case EventKind::kDownstream:
       on_request_event(event);
+      return;
+    case EventKind::kMail:
+      on_mail();
       return;
     case EventKind::kAcquired:
       try_.waiting_in = nullptr;
@@ -215,6 +219,7 @@ void Exchange::on_deadline(ExchangeTimer timer) {
   switch (timer) {
     case ExchangeTimer::kRoute:
       ++core_->counters().upstream_rq_timeout;
+      if (!answer_started_) report_failure(EndReason::kRouteTimeout);
       if (kind_ == Kind::kMirror) {
         enter_finish(EndReason::kMirrorFailed);
       } else {
@@ -283,7 +288,7 @@ void Exchange::enter_finish(EndReason reason) {
   for (Timer& timer : timers_) core_->timers().disarm(timer);
   const bool whole_answer = reason == EndReason::kCompleted || reason == EndReason::kMirrorDone;
   end_try(whole_answer && request_complete_ && try_.end_sent && !tunnel_);
-  if (repeated_) core_->give_back_retry_share(*cluster_);
+  if (repeated_) core_->give_back_retry_share(retry_group_);
   if (kind_ == Kind::kRequest) core_->change_active_requests(-1);
   settle_downstream(reason);
   count_end(reason);
@@ -299,12 +304,13 @@ void Exchange::settle_downstream(EndReason reason) {
   const Outcome outcome = outcome_of(reason);
   if (outcome == Outcome::kRefused) {
     const OwnAnswer own = own_answer(reason);
+    if (reason == EndReason::kOverflow) out_fields_.push_back({"x-envoy-overloaded", "true"});
     answer(status_ != 0 ? status_ : own.status, own.body, "text/plain");
   }
   client->exchange = {};
   if (reason == EndReason::kBadRequest) client->linger = true;
   if (outcome == Outcome::kAborted || reason == EndReason::kTcpFailed ||
-      reason == EndReason::kTcpReset) {
+      reason == EndReason::kTcpReset || reason == EndReason::kTcpOverflow) {
     // Never a clean end for something that is not whole.
     if (!client->failed) core_->close(*client, true);
     return;

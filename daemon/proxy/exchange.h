@@ -15,51 +15,19 @@
 #include "policy/snapshot.h"
 #include "proxy/arena.h"
 #include "proxy/connection.h"
-#include "proxy/end_reason.h"
+#include "proxy/exchange_event.h"
 #include "proxy/intrusive_list.h"
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
+#include "proxy/wait_node.h"
 
 namespace np::proxy {
 
 class Core;
+struct ShardGroup;
 struct SnapshotPin;
-
-enum class Phase : uint8_t { kDecide, kDelay, kAcquire, kExchange, kFinish };
-
-// Legal changes, row = from. docs/exchange.md holds the same table for people.
-inline constexpr bool kPhaseTransitions[5][5] = {
-    /*              decide delay  acquire exchange finish */
-    /* decide   */ {false, true, true, false, true},
-    /* delay    */ {false, false, true, false, true},
-    /* acquire  */ {false, false, true, true, true},
-    /* exchange */ {false, false, true, false, true},
-    /* finish   */ {false, false, false, false, false},
-};
-
-enum class ExchangeTimer : uint8_t { kPhase, kRoute, kTry, kIdle };
-inline constexpr size_t kExchangeTimerCount = 4;
-
-struct ExchangeEvent {
-  enum class Kind : uint8_t {
-    kDownstream,      // `stream` from the client's connection
-    kDownstreamLost,  // the client's connection failed
-    kUpstream,        // `stream` from the endpoint's connection
-    kUpstreamLost,    // the endpoint's connection failed
-    kAcquired,        // `connection` is ours
-    kAcquireFailed,   // no connection: `reason`
-    kDeadline,        // `timer` was reached
-    kRoom,            // a connection took bytes: there may be room to go on
-  };
-  Kind kind = Kind::kRoom;
-  const http::StreamEvent* stream = nullptr;
-  const BufferRef* owner = nullptr;  // of stream->data
-  Connection* connection = nullptr;
-  EndReason reason = EndReason::kConnectFailed;
-  ExchangeTimer timer = ExchangeTimer::kPhase;
-};
 
 class Exchange : public SlabObject {
  public:
@@ -86,6 +54,7 @@ class Exchange : public SlabObject {
   bool wants_new_connection() const { return want_fresh_; }
 
   Link<Exchange> pending_link;  // while it waits in a pool
+  WaitNode wait_node;           // while it waits with other shards' Exchanges
 
  private:
   // One try: from the choice of an endpoint to its answer or failure.
@@ -95,9 +64,15 @@ class Exchange : public SlabObject {
     const policy::Endpoint* endpoint = nullptr;  // null with original destination
     EndpointState* live = nullptr;
     Pool* waiting_in = nullptr;
-    bool reused = false;          // a kept connection
-    bool end_sent = false;        // whole request handed to the codec
-    uint64_t offered_before = 0;  // bytes given to the driver before this try
+    ShardGroup* group = nullptr;           // its limits; null: none
+    bool admitted = false;                 // has a place among them; else it waits in line
+    ServiceHealth* waiting_for = nullptr;  // an endpoint of this service may get room
+    ServiceHealth* service = nullptr;      // hears the result
+    bool probation = false;                // it must hear
+    bool reported = false;                 // it has
+    bool reused = false;                   // a kept connection
+    bool end_sent = false;                 // whole request handed to the codec
+    uint64_t offered_before = 0;           // bytes given to the driver before this try
     uint64_t received_before = 0;
   };
   static constexpr size_t kTriedMax = 16;
@@ -122,6 +97,7 @@ class Exchange : public SlabObject {
   void enter_delay(Duration delay);
   void copy_request(const http::Head& head);
   bool find_route();
+  void set_caller(const policy::Snapshot& snapshot);
   void use_passthrough();
   policy::RequestView request_view() const;
   void choose_cluster();
@@ -133,6 +109,16 @@ class Exchange : public SlabObject {
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
+  bool admit();
+  void go_on_admitted();
+  void choose_endpoint();
+  void connect(const SocketAddress& remote);
+  void on_mail();
+  void leave_queues();
+  void report(const TryResult& result);
+  void report_failure(EndReason reason);
+  void forget_try();
+  bool take_retry_share();
   std::string_view shadow_authority(std::string_view authority);
   IpAddress source_for(const IpAddress& endpoint) const;
   Pick pick_endpoint();
@@ -193,7 +179,7 @@ class Exchange : public SlabObject {
   bool continue_passed_ = false;   // a 100 went to the client: no repeat
   bool tunnel_ = false;            // bytes both ways
   bool head_request_ = false;      // method HEAD
-  bool repeated_ = false;          // holds a share of the retry budget
+  bool repeated_ = false;          // holds a share of the retry budget, of `retry_group_`
   bool gateway_ = false;
   bool mirrored_ = false;  // mirrors have been started
   bool discard_answer_ =
@@ -232,6 +218,7 @@ class Exchange : public SlabObject {
 
   // Repeats.
   Try try_;
+  ShardGroup* retry_group_ = nullptr;
   uint32_t repeats_ = 0;
   uint32_t stale_repeats_ = 0;
   bool want_fresh_ = false;

@@ -22,36 +22,38 @@ void Exchange::enter_acquire() {
   begin_try();
 }
 
-// The order within a try is fixed: endpoint, then admission (limits of the pool act here, before a
-// connection is asked for), then a connection.
+// The order within a try is fixed: a place among those that the policy lets in, then an endpoint,
+// then a connection.
 void Exchange::begin_try() {
   try_ = {};
-  PoolKey key;
-  key.cluster_id = cluster_->id;
-  key.opaque = kind_ == Kind::kOpaque;
+  if (match_.route->retry.attempts > 0 && repeats_ == 0 && stale_repeats_ == 0) {
+    core_->picker().retry_budget(*cluster_).count_request(core_->now());
+  }
+  if (admit()) go_on_admitted();
+}
+
+void Exchange::go_on_admitted() {
   if (cluster_->original_destination ||
       cluster_->load_balancing.kind == policy::LoadBalancing::Kind::kPassthrough) {
-    key.remote = original_;
+    connect(original_);
   } else {
-    const Pick pick = pick_endpoint();
-    if (pick.endpoint == nullptr) {
-      ++core_->counters().upstream_cx_none_healthy;
-      fail_try(EndReason::kNoHealthyUpstream, 0);
-      return;
-    }
-    try_.endpoint = pick.endpoint;
-    try_.live = pick.state;
-    ++try_.live->active;
-    if (tried_count_ < kTriedMax) tried_[tried_count_++] = pick.endpoint->id;
-    key.remote = pick.endpoint->address;
+    choose_endpoint();
   }
+}
+
+void Exchange::connect(const SocketAddress& remote) {
+  PoolKey key;
+  key.remote = remote;
+  key.cluster_id = cluster_->id;
+  key.caller = try_.group != nullptr ? try_.group->caller : 0;
+  key.opaque = kind_ == Kind::kOpaque;
   if (cluster_->source_pod && !gateway_) key.source = source_for(key.remote.ip);
   if (Connection* client = core_->find(downstream_)) {
     FlowUpdate flow(*client->record, core_->now());
     flow->endpoint_id = try_.endpoint != nullptr ? try_.endpoint->id : 0;
   }
   arm_try_timer();
-  Connection* connection = core_->acquire(*this, key, cluster_->pool, want_fresh_);
+  Connection* connection = core_->acquire(*this, key, cluster_->pool, try_.group, want_fresh_);
   if (connection == nullptr) {
     try_.waiting_in = core_->pool_of(key);
     return;
@@ -84,30 +86,9 @@ Pick Exchange::pick_endpoint() {
   request.has_hash = has_hash_;
   request.hash = hash_;
   const policy::Retry* retry = match_.route != nullptr ? &match_.route->retry : nullptr;
-  const bool avoid = tried_count_ > 0 && retry != nullptr &&
-                     (retry->avoid_previous_hosts || kind_ == Kind::kOpaque);
-  Pick pick;
-  Pick usable;
-  uint32_t picks_left = 1 + (avoid ? retry->host_reselect_attempts : 0);
-  // Names that are not resolved yet have no address to go to.
-  uint32_t unresolved_left = 8;
-  while (picks_left > 0) {
-    pick = core_->picker().pick(request, core_->now());
-    if (pick.endpoint == nullptr) return pick;
-    if (pick.endpoint->address.port == 0 || pick.endpoint->address.ip.is_unspecified()) {
-      if (--unresolved_left == 0) return usable;
-      continue;
-    }
-    usable = pick;
-    uint32_t* end = tried_ + tried_count_;
-    if (!avoid || std::find(tried_, end, pick.endpoint->id) == end) return pick;
-    request.has_hash = false;
-    --picks_left;
-    if (picks_left == 0) break;
-    // A hash would name the same endpoint again: look elsewhere.
-    if (request.view != nullptr) request.view = nullptr;
-  }
-  return usable;
+  const bool avoids = retry != nullptr && (retry->avoid_previous_hosts || kind_ == Kind::kOpaque);
+  if (avoids) request.avoid = {tried_, tried_count_};
+  return core_->picker().pick(request, core_->now());
 }
 
 // From the moment when both the try has begun and the whole request is here.
@@ -115,7 +96,7 @@ void Exchange::arm_try_timer() {
   if (kind_ != Kind::kRequest || !request_complete_ || answer_started_) return;
   const policy::Route& route = *match_.route;
   const Duration limit = route.retry.per_try_timeout;
-  if (limit <= Duration::zero()) return;
+  if (limit <= Duration::zero() || timers_[index_of(ExchangeTimer::kTry)].armed) return;
   // A limit that is not below the route's own is dropped.
   if (route.timeout > Duration::zero() && limit >= route.timeout) return;
   core_->timers().arm(timers_[index_of(ExchangeTimer::kTry)], core_->now() + limit);
@@ -124,6 +105,8 @@ void Exchange::arm_try_timer() {
 // Lets go of endpoint and connection, whatever state the try is in.
 void Exchange::end_try(bool reusable) {
   core_->timers().disarm(timers_[index_of(ExchangeTimer::kTry)]);
+  leave_queues();
+  forget_try();
   if (try_.live != nullptr) --try_.live->active;
   if (try_.waiting_in != nullptr) {
     ++core_->counters().upstream_rq_cancelled;
@@ -138,6 +121,10 @@ void Exchange::end_try(bool reusable) {
     } else {
       core_->release_upstream(*connection, reusable);
     }
+  }
+  // After the connection went back, so that the next in line finds it.
+  if (try_.group != nullptr) {
+    core_->hand_over_admission(*try_.group, core_->find(try_.connection));
   }
   try_ = {};
 }
@@ -154,6 +141,19 @@ bool Exchange::nothing_reached_upstream() {
   return connection == nullptr || connection->offered_bytes == try_.offered_before;
 }
 
+// One share of the budget and of max_retries for as long as the Exchange repeats, and each repeat
+// against what the cluster's requests of the last seconds allow.
+bool Exchange::take_retry_share() {
+  const EngineLimits& limits = core_->limits();
+  if (!repeated_) {
+    retry_group_ = core_->group_of(*cluster_, caller_.workload_id);
+    if (!core_->take_retry_share(retry_group_)) return false;
+    repeated_ = true;
+  }
+  return core_->picker().retry_budget(*cluster_).take(core_->now(), limits.retry_window_percent,
+                                                      limits.retry_window_minimum);
+}
+
 // Decides on a repeat by policy and, if so, ends the try and waits for the back-off.
 bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   if (kind_ != Kind::kRequest) return false;
@@ -165,11 +165,10 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
     ++counters.upstream_rq_retry_limit_exceeded;
     return false;
   }
-  if (!repeated_ && !core_->take_retry_share(*cluster_)) {
+  if (!take_retry_share()) {
     ++counters.upstream_rq_retry_overflow;
     return false;
   }
-  repeated_ = true;
   ++repeats_;
   ++counters.upstream_rq_retry;
   if (Connection* client = core_->find(downstream_)) {
@@ -214,6 +213,7 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
   const bool nothing_sent = nothing_reached_upstream();
   Connection* stale = stale_connection(reason);
   if (stale != nullptr) core_->distrust_idle(*stale->pool);
+  if (stale == nullptr) report_failure(reason);
   // Repeated without asking the policy, where that is safe (traffic-semantics 4.7).
   if (stale != nullptr && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
       (nothing_sent || is_idempotent(request_.method))) {
@@ -229,7 +229,10 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
   }
   if (connect_elsewhere(reason) || repeat(conditions, nothing_sent)) return;
   if (kind_ == Kind::kMirror) reason = EndReason::kMirrorFailed;
-  if (kind_ == Kind::kOpaque) reason = EndReason::kTcpFailed;
+  if (kind_ == Kind::kOpaque) {
+    const bool overflow = reason == EndReason::kOverflow;
+    reason = overflow ? EndReason::kTcpOverflow : EndReason::kTcpFailed;
+  }
   enter_finish(reason);
 }
 
@@ -247,6 +250,7 @@ void Exchange::enter_exchange(Connection& upstream) {
   ++counters.upstream_rq_total;
   if (try_.reused) ++counters.upstream_cx_reused;
   if (kind_ == Kind::kOpaque) {
+    report({TryResult::Kind::kConnected, 0});
     tunnel_ = true;
     release_policy();
     pump_tunnel();
@@ -254,7 +258,8 @@ void Exchange::enter_exchange(Connection& upstream) {
     send_request_head(upstream);
     if (upstream.codec->wants_close()) {
       // The codec refused to write this head (an authority that a rewrite made illegal): no byte
-      // went out and none will come.
+      // went out and none will come. The endpoint has no part in it.
+      forget_try();
       fail_try(EndReason::kUpstreamProtocol, 0);
       return;
     }

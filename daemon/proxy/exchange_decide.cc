@@ -199,12 +199,12 @@ bool Exchange::find_route() {
     const policy::GatewayListener* listener = snapshot.find_listener(original_);
     if (listener != nullptr) {
       caller_.gateway = listener->gateway;
+      caller_.workload_id = listener->workload_id;
       service_id_ = original_.port;  // names the way in for the loop guard
       if (listener->hosts != nullptr) table = listener->hosts->find(authority_);
     }
   } else {
-    caller_.pod = snapshot.find_pod(peer_);
-    caller_.pod_id = snapshot.pod_id(peer_);
+    set_caller(snapshot);
     const policy::CapturedPort* port = snapshot.find_captured(original_);
     covered = port != nullptr;
     if (port != nullptr) {
@@ -231,6 +231,14 @@ bool Exchange::find_route() {
   if (!gateway_ && caller_.pod_id != 0) flow->pod_id = caller_.pod_id;
   if (!gateway_ && service_id_ != 0) flow->service_id = service_id_;
   return true;
+}
+
+void Exchange::set_caller(const policy::Snapshot& snapshot) {
+  const policy::Snapshot::PodEntry* entry = snapshot.find_pod(peer_);
+  if (entry == nullptr) return;
+  caller_.pod = &entry->pod;
+  caller_.pod_id = entry->id;
+  caller_.workload_id = entry->workload_id;
 }
 
 void Exchange::use_passthrough() {

@@ -134,6 +134,7 @@ void Exchange::on_answer_head(const http::Head& head) {
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kTry)]);
   ++counters.upstream_rq_completed;
   count_upstream_status(counters, head.status);
+  report({TryResult::Kind::kAnswered, head.status});
   if (kind_ == Kind::kMirror) {
     answer_started_ = true;
     return;

@@ -45,6 +45,8 @@ struct EngineLimits {
   // ---- retries (reliability 29) -------------------------------------------------------------
   uint32_t retry_budget_percent = 20;  // of requests in flight on this shard
   uint32_t retry_budget_minimum = 3;   // always allowed
+  uint32_t retry_window_percent = 20;  // of a cluster's requests of the last 10 s on this shard
+  uint32_t retry_window_minimum = 10;  // always allowed in 10 s
   uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
 
   // ---- opaque TCP ---------------------------------------------------------------------------

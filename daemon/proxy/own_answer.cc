@@ -11,6 +11,9 @@ OwnAnswer own_answer(EndReason reason) {
       return {503, ""};
     case EndReason::kNoHealthyUpstream:
       return {503, "no healthy upstream"};
+    case EndReason::kOverflow:
+      return {503,
+              "upstream connect error or disconnect/reset before headers. reset reason: overflow"};
     case EndReason::kConnectFailed:
       return {503,
               "upstream connect error or disconnect/reset before headers. reset reason: "

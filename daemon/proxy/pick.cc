@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <unordered_set>
+
+#include "proxy/node_state.h"
 
 namespace np::proxy {
 namespace {
@@ -11,29 +14,107 @@ namespace {
 using Kind = policy::LoadBalancing::Kind;
 
 constexpr double kRandomUnit = 1.0 / 4294967296.0;
+constexpr uint32_t kWhole = 100;  // percent
+
+bool has_address(const policy::Endpoint& endpoint) {
+  return endpoint.address.port != 0 && !endpoint.address.ip.is_unspecified();
+}
+
+bool is_avoided(const Picker::Request& request, const policy::Endpoint& endpoint) {
+  return std::find(request.avoid.begin(), request.avoid.end(), endpoint.id) != request.avoid.end();
+}
 
 }  // namespace
 
 Pick Picker::pick(const Request& request, Instant now) {
   const policy::Cluster& cluster = *request.cluster;
   if (cluster.endpoints.empty()) return {};
-  ClusterState& state = state_of(cluster, request.snapshot);
-  const uint32_t index = choose(state, request, now);
-  return {&cluster.endpoints[index], state.by_index[index]};
+  ClusterState& state = state_of(cluster, request.snapshot, now);
+  if (state.candidates.empty()) return {};
+  const uint64_t epoch = state.health != nullptr ? state.health->epoch() : 0;
+  for (uint32_t i = 0; i <= kRepicks; ++i) {
+    const uint32_t index = choose(state, request, i > 0, now);
+    const policy::Endpoint& endpoint = cluster.endpoints[index];
+    // Names that are not resolved yet have no address to go to.
+    if (!has_address(endpoint) || is_avoided(request, endpoint)) continue;
+    const Use use = try_use(state, cluster, index);
+    if (use != Use::kNo) return take(state, cluster, index, use);
+    break;  // endpoints under probation are few: look for one in turn
+  }
+  return look_at_all(state, request, epoch);
 }
 
-Picker::ClusterState& Picker::state_of(const policy::Cluster& cluster, uint64_t snapshot) {
+// In turn from a random place: first those that were not tried, then any.
+Pick Picker::look_at_all(ClusterState& state, const Request& request, uint64_t epoch) {
+  const policy::Cluster& cluster = *request.cluster;
+  const auto count = static_cast<uint32_t>(state.candidates.size());
+  const uint32_t start = rng_.below(count);
+  bool has_any = false;
+  for (const bool avoiding : {true, false}) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t index = state.candidates[(start + i) % count];
+      const policy::Endpoint& endpoint = cluster.endpoints[index];
+      if (!has_address(endpoint)) continue;
+      has_any = true;
+      if (avoiding && is_avoided(request, endpoint)) continue;
+      const Use use = try_use(state, cluster, index);
+      if (use != Use::kNo) return take(state, cluster, index, use);
+    }
+    if (request.avoid.empty()) break;
+  }
+  Pick none;
+  if (has_any) none.wait = state.health;
+  none.epoch = epoch;
+  return none;
+}
+
+Picker::Use Picker::try_use(ClusterState& state, const policy::Cluster& cluster, uint32_t index) {
+  EndpointHealth* health = state.by_index[index]->health;
+  if (health == nullptr || health->is_plain()) return Use::kYes;
+  switch (state.health->ask(*health, *cluster.outlier, state.standing)) {
+    case ServiceHealth::Permit::kPlain:
+      return Use::kYes;
+    case ServiceHealth::Permit::kProbation:
+      return Use::kProbation;
+    case ServiceHealth::Permit::kNoRoom:
+      break;
+  }
+  return Use::kNo;
+}
+
+Pick Picker::take(ClusterState& state, const policy::Cluster& cluster, uint32_t index, Use use) {
+  Pick pick;
+  pick.endpoint = &cluster.endpoints[index];
+  pick.state = state.by_index[index];
+  pick.service = state.health;
+  pick.probation = use == Use::kProbation;
+  pick.panic = state.panic;
+  return pick;
+}
+
+Picker::ClusterState& Picker::state_of(const policy::Cluster& cluster, uint64_t snapshot,
+                                       Instant now) {
   std::unique_ptr<ClusterState>& slot = clusters_[cluster.id];
   if (slot == nullptr) slot = std::make_unique<ClusterState>();
   if (slot->snapshot != snapshot || slot->cluster != &cluster) {
     slot->snapshot = snapshot;
     slot->cluster = &cluster;
-    adopt(*slot, cluster);
+    adopt(*slot, cluster, now);
+  } else if (slot->health != nullptr && slot->health->version() != slot->health_version) {
+    find_candidates(*slot, cluster);
   }
   return *slot;
 }
 
-void Picker::adopt(ClusterState& state, const policy::Cluster& cluster) {
+RetryBudget& Picker::retry_budget(const policy::Cluster& cluster) {
+  std::unique_ptr<ClusterState>& slot = clusters_[cluster.id];
+  if (slot == nullptr) slot = std::make_unique<ClusterState>();
+  return slot->budget;
+}
+
+void Picker::adopt(ClusterState& state, const policy::Cluster& cluster, Instant now) {
+  state.health = cluster.outlier ? &node_.health(cluster.service_id) : nullptr;
+  if (state.health != nullptr) state.health->adopt(cluster, now, shard_);
   for (auto& [id, endpoint] : state.endpoints) endpoint->listed = false;
   state.by_index.clear();
   state.equal_weights = cluster.load_balancing.warmup <= Duration::zero();
@@ -41,22 +122,47 @@ void Picker::adopt(ClusterState& state, const policy::Cluster& cluster) {
     std::unique_ptr<EndpointState>& live = state.endpoints[endpoint.id];
     if (live == nullptr) live = std::make_unique<EndpointState>();
     live->listed = true;
+    live->health = state.health != nullptr ? &state.health->endpoint(endpoint.address) : nullptr;
     state.by_index.push_back(live.get());
     if (endpoint.weight != cluster.endpoints.front().weight) state.equal_weights = false;
   }
   std::erase_if(state.endpoints,
                 [](const auto& entry) { return !entry.second->listed && !entry.second->active; });
-  const auto count = static_cast<uint32_t>(cluster.endpoints.size());
   // The start is random once per shard; later snapshots go on from where it was.
-  if (!state.started) state.cursor = rng_.below(count);
+  if (!state.started) state.cursor = rng_.below(static_cast<uint32_t>(cluster.endpoints.size()));
   state.started = true;
-  state.cursor %= count;
+  find_candidates(state, cluster);
+}
+
+// D16: with too few in service, all of them are used.
+void Picker::find_candidates(ClusterState& state, const policy::Cluster& cluster) {
+  const auto count = static_cast<uint32_t>(cluster.endpoints.size());
+  state.candidates.clear();
+  // Read before the flags: a change in between is seen at the next request.
+  state.health_version = state.health != nullptr ? state.health->version() : 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const EndpointHealth* health = state.by_index[i]->health;
+    if (health == nullptr || !health->is_ejected()) state.candidates.push_back(i);
+  }
+  const uint64_t available = state.candidates.size();
+  state.standing = {count, count - static_cast<uint32_t>(available)};
+  state.panic = available < count && cluster.outlier &&
+                available * kWhole < uint64_t{cluster.outlier->panic_percent} * count;
+  if (state.panic) {
+    state.candidates.resize(count);
+    std::iota(state.candidates.begin(), state.candidates.end(), 0U);
+  }
+  if (!state.candidates.empty()) state.cursor %= static_cast<uint32_t>(state.candidates.size());
+  begin_schedule(state, cluster);
+}
+
+void Picker::begin_schedule(ClusterState& state, const policy::Cluster& cluster) {
   state.schedule.clear();
   if (state.equal_weights) return;
-  for (uint32_t i = 0; i < count; ++i) {
+  for (const uint32_t index : state.candidates) {
     const double share = static_cast<double>(rng_.below(UINT32_MAX)) * kRandomUnit;
-    const double w = std::max<double>(cluster.endpoints[i].weight, 1e-6);
-    state.schedule.push_back({state.clock + share / w, i});
+    const double w = std::max<double>(cluster.endpoints[index].weight, 1e-6);
+    state.schedule.push_back({state.clock + share / w, index});
   }
   std::make_heap(state.schedule.begin(), state.schedule.end(),
                  [](const Deadline& a, const Deadline& b) { return a.at > b.at; });
@@ -80,10 +186,9 @@ double Picker::weight(const policy::Cluster& cluster, uint32_t index, Instant no
 
 // Weighted: earliest deadline first; each use moves an endpoint 1 / weight ahead.
 uint32_t Picker::round_robin(ClusterState& state, const policy::Cluster& cluster, Instant now) {
-  const auto count = static_cast<uint32_t>(cluster.endpoints.size());
   if (state.equal_weights) {
-    const uint32_t index = state.cursor;
-    state.cursor = (state.cursor + 1) % count;
+    const uint32_t index = state.candidates[state.cursor];
+    state.cursor = (state.cursor + 1) % static_cast<uint32_t>(state.candidates.size());
     return index;
   }
   const auto later = [](const Deadline& a, const Deadline& b) { return a.at > b.at; };
@@ -97,20 +202,38 @@ uint32_t Picker::round_robin(ClusterState& state, const policy::Cluster& cluster
 }
 
 uint32_t Picker::least_request(ClusterState& state, const policy::Cluster& cluster, Instant now) {
-  const auto count = static_cast<uint32_t>(cluster.endpoints.size());
-  if (count == 1) return 0;
-  const uint32_t a = rng_.below(count);
-  uint32_t b = rng_.below(count - 1);
-  if (b >= a) ++b;
+  const auto count = static_cast<uint32_t>(state.candidates.size());
+  if (count == 1) return state.candidates.front();
+  const uint32_t first = rng_.below(count);
+  uint32_t second = rng_.below(count - 1);
+  if (second >= first) ++second;
+  const uint32_t a = state.candidates[first];
+  const uint32_t b = state.candidates[second];
   if (state.equal_weights) return state.by_index[b]->active < state.by_index[a]->active ? b : a;
   const double score_a = weight(cluster, a, now) / (state.by_index[a]->active + 1.0);
   const double score_b = weight(cluster, b, now) / (state.by_index[b]->active + 1.0);
   return score_b > score_a ? b : a;
 }
 
-uint32_t Picker::choose(ClusterState& state, const Request& request, Instant now) {
-  const policy::Cluster& cluster = *request.cluster;
+// The endpoint of the hash; when that one is out, one that another hash of the same value names, so
+// that its share goes to all others and comes back when it does.
+uint32_t Picker::by_hash(ClusterState& state, const policy::Cluster& cluster, uint64_t hash) {
   const auto count = static_cast<uint32_t>(cluster.endpoints.size());
+  constexpr uint64_t kStep = 0x9e3779b97f4a7c15U;
+  for (uint32_t i = 0; i <= kRepicks; ++i) {
+    const uint32_t index = policy::endpoint_for_hash(cluster, hash + i * kStep);
+    if (index >= count) break;
+    const EndpointHealth* health = state.by_index[index]->health;
+    if (state.panic || health == nullptr || !health->is_ejected()) return index;
+  }
+  return state.candidates[static_cast<size_t>(hash % state.candidates.size())];
+}
+
+uint32_t Picker::choose(ClusterState& state, const Request& request, bool again, Instant now) {
+  const policy::Cluster& cluster = *request.cluster;
+  const auto any = [&] {
+    return state.candidates[rng_.below(static_cast<uint32_t>(state.candidates.size()))];
+  };
   switch (cluster.load_balancing.kind) {
     case Kind::kRoundRobin:
     case Kind::kPassthrough:
@@ -118,21 +241,20 @@ uint32_t Picker::choose(ClusterState& state, const Request& request, Instant now
     case Kind::kLeastRequest:
       return least_request(state, cluster, now);
     case Kind::kRandom:
-      return rng_.below(count);
+      return any();
     case Kind::kRingHash:
     case Kind::kMaglev:
       break;
   }
-  if (cluster.ring.empty() && cluster.maglev.empty()) return rng_.below(count);
+  // A hash would name the same endpoint again.
+  if (again || (cluster.ring.empty() && cluster.maglev.empty())) return any();
   std::optional<uint64_t> hash;
   if (request.has_hash) {
     hash = request.hash;
   } else if (request.view != nullptr) {
     hash = policy::request_hash(cluster.load_balancing, *request.view, *request.caller);
   }
-  if (!hash) return rng_.below(count);  // nothing to hash: random
-  const uint32_t index = policy::endpoint_for_hash(cluster, *hash);
-  return index < count ? index : 0;
+  return hash ? by_hash(state, cluster, *hash) : any();  // nothing to hash: random
 }
 
 void Picker::sweep(const policy::Snapshot& snapshot) {

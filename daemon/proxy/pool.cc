@@ -14,6 +14,7 @@ uint32_t whole_seconds(Duration duration) {
 size_t PoolKeyHash::operator()(const PoolKey& key) const {
   size_t hash = SocketAddressHash()(key.remote);
   hash = hash * 0x9e3779b97f4a7c15U + key.cluster_id * 2 + (key.opaque ? 1 : 0);
+  hash = hash * 0x9e3779b97f4a7c15U + key.caller;
   if (!key.source.is_unspecified()) hash ^= IpAddressHash()(key.source) * 0xff51afd7ed558ccdU;
   return hash;
 }

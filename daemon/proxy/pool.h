@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "policy/snapshot.h"
+#include "proxy/admission.h"
 #include "proxy/connection.h"
 #include "proxy/exchange.h"
 #include "proxy/intrusive_list.h"
@@ -22,11 +23,20 @@ struct PoolKey {
   SocketAddress remote;
   IpAddress source;  // unspecified: the node's own address
   uint32_t cluster_id = 0;
+  uint32_t caller = 0;  // workload whose limits hold (D9); 0: the connections are everybody's
   bool opaque = false;  // connections of opaque TCP carry one Exchange each
   bool operator==(const PoolKey&) const = default;
 };
 struct PoolKeyHash {
   size_t operator()(const PoolKey& key) const;
+};
+
+// A limit group as one shard knows it: its idle connections, whatever their endpoint, the one that
+// has waited longest first.
+struct ShardGroup {
+  uint32_t caller = 0;  // as in PoolKey
+  AdmissionGroup* shared = nullptr;
+  IntrusiveList<Connection, &Connection::group_link> idle;
 };
 
 class Pool {
@@ -40,6 +50,7 @@ class Pool {
 
   const PoolKey key;
   policy::ConnectionPool config;
+  ShardGroup* group = nullptr;                             // null: no limits
   IntrusiveList<Connection, &Connection::pool_link> idle;  // back: used last
   IntrusiveList<Connection, &Connection::pool_link> connecting;
   IntrusiveList<Exchange, &Exchange::pending_link> pending;  // front: waited longest

@@ -50,4 +50,33 @@ uint32_t answer_conditions(const policy::Retry& retry, uint16_t status, FieldSpa
   return conditions;
 }
 
+void RetryBudget::advance(Instant now) {
+  const int64_t second =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  if (second == current_) return;
+  const int64_t passed = std::min<int64_t>(std::max<int64_t>(second - current_, 0), kSeconds);
+  for (int64_t i = 0; i < passed; ++i) {
+    Second& oldest = seconds_[(second - i) % kSeconds];
+    requests_ -= oldest.requests;
+    repeats_ -= oldest.repeats;
+    oldest = {};
+  }
+  current_ = second;
+}
+
+void RetryBudget::count_request(Instant now) {
+  advance(now);
+  ++seconds_[current_ % kSeconds].requests;
+  ++requests_;
+}
+
+bool RetryBudget::take(Instant now, uint32_t percent, uint32_t minimum) {
+  advance(now);
+  const uint64_t allowed = std::max<uint64_t>(minimum, requests_ * percent / 100);
+  if (repeats_ >= allowed) return false;
+  ++seconds_[current_ % kSeconds].repeats;
+  ++repeats_;
+  return true;
+}
+
 }  // namespace np::proxy

@@ -12,7 +12,7 @@
 namespace np::proxy {
 
 struct Timer {
-  enum class Owner : uint8_t { kConnection, kExchange };
+  enum class Owner : uint8_t { kConnection, kExchange, kCore };
 
   Instant deadline = kNever;
   Timer* next = nullptr;

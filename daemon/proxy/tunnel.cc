@@ -22,8 +22,7 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   prepare_timers();
   arm_idle_timer();
   caller_.ip = peer_;
-  caller_.pod = pin_->snapshot->find_pod(peer_);
-  caller_.pod_id = pin_->snapshot->pod_id(peer_);
+  set_caller(*pin_->snapshot);
   const policy::CapturedPort* port = pin_->snapshot->find_captured(original_);
   if (port == nullptr) {
     use_passthrough();
@@ -89,7 +88,7 @@ void Exchange::start_tunnel(const http::Head& head) {
 // A tunnel may live for days, and nothing is decided in it any more: the policy that it began under
 // must not live as long.
 void Exchange::release_policy() {
-  if (repeated_) core_->give_back_retry_share(*cluster_);
+  if (repeated_) core_->give_back_retry_share(retry_group_);
   repeated_ = false;
   match_ = {};
   choice_ = nullptr;

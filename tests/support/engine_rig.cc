@@ -8,11 +8,13 @@ namespace np::test {
 using proxy::Action;
 using proxy::TransportEvent;
 
-EngineRig::EngineRig(proxy::EngineLimits limits)
+EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
   proxy::EngineConfig config;
   config.seed = 7;
+  config.node = node;
+  config.shard = shard;
   config.limits = &limits;
   config.counters = counters_.get();
   engine_ = std::make_unique<proxy::Engine>(config);
@@ -111,6 +113,15 @@ void EngineRig::advance(Duration by) {
   now_ = end;
   engine_->on_time(now_, actions_);
   act();
+}
+
+void EngineRig::wake() {
+  engine_->on_wake(now_, actions_);
+  act();
+}
+
+void EngineRig::move_to(Instant now) {
+  advance(now - now_);
 }
 
 std::vector<EngineRig::Socket*> EngineRig::upstreams() {

@@ -33,7 +33,9 @@ class EngineRig {
     std::shared_ptr<void> kept;
   };
 
-  explicit EngineRig(proxy::EngineLimits limits = {});
+  explicit EngineRig(proxy::EngineLimits limits = {}) : EngineRig(nullptr, 0, limits) {}
+  // One of several engines that share `node`.
+  EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {});
 
   void use(const PolicyFixture& policy);
   // Index of the new client connection.
@@ -47,6 +49,8 @@ class EngineRig {
   void release(Socket& socket);  // held send finishes
   void advance(Duration by);     // runs every deadline on the way, at its exact time
   void drain();
+  void wake();                // the WakeSink was told to
+  void move_to(Instant now);  // the clock of another rig
 
   // Upstream sockets in order of kConnect.
   std::vector<Socket*> upstreams();

@@ -201,7 +201,7 @@ TEST_F(CompileCaptureTest, PodsByAddress) {
   world.pod("agent", "agent", "v1", "172.16.0.1").host_network = true;
   world.compile();
   ASSERT_NE(world.snapshot->find_pod(ip("10.1.0.5")), nullptr);
-  EXPECT_EQ(world.snapshot->find_pod(ip("10.1.0.5"))->name, "productpage-1");
+  EXPECT_EQ(world.snapshot->find_pod(ip("10.1.0.5"))->pod.name, "productpage-1");
   EXPECT_EQ(world.snapshot->find_pod(ip("172.16.0.1")), nullptr);
   EXPECT_TRUE(world.found(Level::kNote, "Pod default/agent", "host's network"));
 }

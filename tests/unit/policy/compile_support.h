@@ -186,7 +186,8 @@ class World {
   CallerView caller(const char* address) const {
     CallerView out;
     out.ip = ip(address);
-    out.pod = snapshot->find_pod(out.ip);
+    const auto* entry = snapshot->find_pod(out.ip);
+    out.pod = entry != nullptr ? &entry->pod : nullptr;
     out.pod_id = snapshot->pod_id(out.ip);
     return out;
   }

@@ -77,7 +77,7 @@ trafficPolicy:
   EXPECT_EQ(outlier.consecutive_gateway_errors, 2U);
   EXPECT_EQ(outlier.max_ejection_percent, 100U);
   EXPECT_EQ(outlier.panic_percent, 20U);
-  EXPECT_FALSE(outlier.always_eject_one);
+  EXPECT_FALSE(outlier.old_percent_rule);
   ASSERT_EQ(got.diagnostics.size(), 1U) << got.text();
   EXPECT_TRUE(got.says("f.yaml:9: DestinationRule default/x: ",
                        "spec.trafficPolicy.connectionPool.http.http2MaxRequests"));

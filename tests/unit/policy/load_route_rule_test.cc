@@ -278,7 +278,7 @@ TEST(PolicyLoadDestinationPolicy, D3DefaultsOfTheBreaker) {
   EXPECT_EQ(policy.outlier->interval, std::chrono::seconds(10));
   EXPECT_EQ(policy.outlier->max_ejection_percent, 10U);
   EXPECT_EQ(policy.outlier->panic_percent, 50U);  // D16
-  EXPECT_TRUE(policy.outlier->always_eject_one);  // D6
+  EXPECT_TRUE(policy.outlier->old_percent_rule);  // D6
   EXPECT_TRUE(got.says("f.yaml:7: ", "(httpConsecutiveErrors); the rest of this object acts"));
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "proxy/counters.h"
+#include "proxy/node_state.h"
 #include "proxy/path.h"
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
@@ -162,7 +163,8 @@ class PickTest : public ::testing::Test {
   PolicyFixture fixture;
   policy::Cluster& cluster;
   Rng rng{3};
-  proxy::Picker picker{rng};
+  proxy::NodeState node{1, {}};
+  proxy::Picker picker{rng, node, 0};
   Instant now{std::chrono::seconds(50)};
 };
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/admission.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "proxy/node_state.h"
+
+namespace np::proxy {
+
+AdmissionGroup::AdmissionGroup(NodeState& node, uint32_t shards, LimitSlot* slot)
+    : node_(node), slot_(slot), parts_(shards) {}
+
+void AdmissionGroup::configure(const policy::ConnectionPool& limits, uint32_t shard) {
+  const SpinGuard guard(lock_);
+  if (max_connections_ == limits.max_connections && max_pending_ == limits.max_pending_requests &&
+      max_requests_ == limits.max_requests && max_retries_ == limits.max_retries) {
+    return;
+  }
+  max_connections_ = limits.max_connections;
+  max_pending_ = limits.max_pending_requests;
+  max_requests_ = limits.max_requests;
+  max_retries_ = limits.max_retries;
+  open_max_.store(max_connections_, std::memory_order_relaxed);
+  serve(shard);
+  show();
+}
+
+Admission AdmissionGroup::admit(WaitNode& waiting, bool may_wait) {
+  const SpinGuard guard(lock_);
+  Admission verdict = Admission::kTooManyPending;
+  if (running_ < max_connections_ && waiting_.empty()) {
+    verdict = running_ < max_requests_ ? Admission::kGranted : Admission::kTooManyRequests;
+  } else if (may_wait && waiting_.size() < max_pending_) {
+    verdict = Admission::kWaiting;
+  }
+  switch (verdict) {
+    case Admission::kGranted:
+      ++running_;
+      break;
+    case Admission::kWaiting:
+      waiting.place = WaitNode::Place::kQueue;
+      waiting_.push_back(waiting);
+      break;
+    case Admission::kTooManyPending:
+    case Admission::kTooManyRequests:
+      ++rejected_;
+      break;
+  }
+  show();
+  return verdict;
+}
+
+void AdmissionGroup::end(uint32_t shard) {
+  const SpinGuard guard(lock_);
+  NP_DCHECK(running_ > 0);
+  --running_;
+  serve(shard);
+  show();
+}
+
+// Lets waiting requests in, first come first, as far as there is room.
+void AdmissionGroup::serve(uint32_t shard) {
+  while (!waiting_.empty() && running_ < max_connections_ && running_ < max_requests_) {
+    WaitNode& next = *waiting_.front();
+    waiting_.remove(next);
+    ++running_;
+    next.place = WaitNode::Place::kMailbox;
+    node_.deliver(next, shard);
+  }
+}
+
+void AdmissionGroup::leave(WaitNode& waiting) {
+  const SpinGuard guard(lock_);
+  if (waiting.place == WaitNode::Place::kQueue) {
+    waiting_.remove(waiting);
+  } else if (waiting.place == WaitNode::Place::kMailbox) {
+    node_.mailbox(waiting.shard).remove(waiting);
+    --running_;
+    serve(waiting.shard);
+  }
+  waiting.place = WaitNode::Place::kNowhere;
+  show();
+}
+
+void AdmissionGroup::arrived(WaitNode& waiting) {
+  const SpinGuard guard(lock_);
+  waiting.place = WaitNode::Place::kNowhere;
+}
+
+bool AdmissionGroup::begin_retry() {
+  const SpinGuard guard(lock_);
+  if (retries_ >= max_retries_) return false;
+  ++retries_;
+  return true;
+}
+
+void AdmissionGroup::end_retry() {
+  const SpinGuard guard(lock_);
+  NP_DCHECK(retries_ > 0);
+  --retries_;
+}
+
+bool AdmissionGroup::connection_opened() {
+  const uint32_t open = open_.fetch_add(1, std::memory_order_relaxed) + 1;
+  return open > open_max_.load(std::memory_order_relaxed);
+}
+
+bool AdmissionGroup::is_above_limit() const {
+  return open_.load(std::memory_order_relaxed) > open_max_.load(std::memory_order_relaxed);
+}
+
+void AdmissionGroup::change_idle(uint32_t shard, int by) {
+  std::atomic<uint32_t>& idle = parts_[shard].idle;
+  idle.store(idle.load(std::memory_order_relaxed) + static_cast<uint32_t>(by),
+             std::memory_order_relaxed);
+}
+
+bool AdmissionGroup::ask_to_trim(uint32_t asking) {
+  for (uint32_t shard = 0; shard < parts_.size(); ++shard) {
+    if (shard == asking) continue;
+    ShardPart& part = parts_[shard];
+    const uint32_t asked = part.trims.load(std::memory_order_relaxed);
+    if (part.idle.load(std::memory_order_relaxed) <= asked) continue;
+    part.trims.fetch_add(1, std::memory_order_release);
+    node_.ring(shard, asking);
+    return true;
+  }
+  return false;
+}
+
+uint32_t AdmissionGroup::take_trims(uint32_t shard) {
+  ShardPart& part = parts_[shard];
+  if (part.trims.load(std::memory_order_relaxed) == 0) return 0;
+  return part.trims.exchange(0, std::memory_order_acquire);
+}
+
+AdmissionGroup::Counts AdmissionGroup::counts() {
+  const SpinGuard guard(lock_);
+  Counts counts;
+  counts.running = running_;
+  counts.waiting = static_cast<uint32_t>(waiting_.size());
+  counts.retries = retries_;
+  counts.open = open_.load(std::memory_order_relaxed);
+  counts.max_connections = max_connections_;
+  counts.max_pending = max_pending_;
+  counts.max_requests = max_requests_;
+  counts.max_retries = max_retries_;
+  counts.rejected = rejected_;
+  return counts;
+}
+
+void AdmissionGroup::show() {
+  if (slot_ == nullptr) return;
+  const uint32_t most = std::min(max_connections_, max_requests_);
+  store_shared(slot_->active, running_);
+  store_shared(slot_->max, most == policy::kUnlimited ? 0 : most);
+  store_shared(slot_->rejected, rejected_);
+  store_shared(slot_->pending, waiting_.size());
+}
+
+}  // namespace np::proxy

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Core, shared with other shards: limits, ejections, and the mail that says whose turn it is.
+#include <algorithm>
+#include <unordered_map>
+
+#include "proxy/core.h"
+
+namespace np::proxy {
+namespace {
+
+uint64_t group_key(uint32_t cluster_id, uint32_t caller) {
+  return (static_cast<uint64_t>(cluster_id) << 32U) | caller;
+}
+
+}  // namespace
+
+// ---- limits ----------------------------------------------------------------------------------
+
+ShardGroup* Core::group_of(const policy::Cluster& cluster, uint32_t caller) {
+  if (!policy::has_limits(cluster.pool)) return nullptr;
+  if (cluster.pool.scope_node) caller = 0;
+  std::unique_ptr<ShardGroup>& group = groups_[group_key(cluster.id, caller)];
+  if (group == nullptr) {
+    group = std::make_unique<ShardGroup>();
+    group->caller = caller;
+    group->shared = &node_->admission(cluster.id, caller);
+    group->shared->configure(cluster.pool, shard_);
+  }
+  return group.get();
+}
+
+// The new policy's limits hold for who waits already; a cluster without policy has none.
+void Core::refresh_groups() {
+  static const policy::ConnectionPool kNoLimits;
+  std::unordered_map<uint32_t, const policy::Cluster*> by_id;
+  for (const auto& cluster : pins_.back()->snapshot->clusters) by_id[cluster->id] = cluster.get();
+  for (auto& [key, group] : groups_) {
+    const auto found = by_id.find(static_cast<uint32_t>(key >> 32U));
+    group->shared->configure(found == by_id.end() ? kNoLimits : found->second->pool, shard_);
+  }
+}
+
+// A connection above the limit was begun: an idle one goes, here or on another shard.
+void Core::trim(ShardGroup& group) {
+  if (Connection* idle = group.idle.front()) {
+    ++counters_->upstream_cx_trimmed;
+    close(*idle, false);
+    return;
+  }
+  (void)group.shared->ask_to_trim(shard_);
+}
+
+void Core::end_admission(Connection& connection) {
+  if (connection.admission == nullptr) return;
+  std::exchange(connection.admission, nullptr)->end(shard_);
+}
+
+void Core::hand_over_admission(ShardGroup& group, Connection* connection) {
+  const bool lingers = connection != nullptr && !connection->is_closed() &&
+                       !connection->pool_link.linked && connection->admission == nullptr;
+  if (lingers) {
+    connection->admission = group.shared;
+  } else {
+    group.shared->end(shard_);
+  }
+}
+
+// ---- ejections -------------------------------------------------------------------------------
+
+void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
+                      const policy::Cluster& cluster, const TryResult& result, bool probation) {
+  const ServiceHealth::Verdict verdict =
+      service.report(endpoint, cluster, result, probation, now_, shard_);
+  if (verdict.overflow) ++counters_->outlier_ejections_overflow;
+  if (!verdict.ejected) return;
+  ++counters_->outlier_ejections_enforced_total;
+  switch (verdict.cause) {
+    case EjectionCause::kConsecutive5xx:
+      ++counters_->outlier_ejections_consecutive_5xx;
+      break;
+    case EjectionCause::kConsecutiveGateway:
+      ++counters_->outlier_ejections_consecutive_gateway;
+      break;
+    case EjectionCause::kConsecutiveLocal:
+      ++counters_->outlier_ejections_consecutive_local;
+      break;
+    case EjectionCause::kNone:
+      break;
+  }
+  arm_sweep(service.next_sweep());
+}
+
+// Whoever ejects sees to it that the endpoint comes back.
+void Core::arm_sweep(Instant at) {
+  if (at == kNever || (sweep_timer_.armed && sweep_timer_.deadline <= at)) return;
+  sweep_timer_.owner = Timer::Owner::kCore;
+  timers_.arm(sweep_timer_, at);
+}
+
+// ---- mail ------------------------------------------------------------------------------------
+
+void Core::on_wake(Instant now, ActionList& actions) {
+  begin_step(now, actions);
+  end_step();
+}
+
+bool Core::has_mail() const {
+  return node_->mailbox(shard_).has_mail();
+}
+
+void Core::read_mail() {
+  Mailbox& mailbox = node_->mailbox(shard_);
+  mailbox.begin_taking();
+  while (WaitNode* node = mailbox.take()) {
+    Exchange* exchange = find(node->exchange);
+    if (exchange != nullptr) exchange->on_event({.kind = ExchangeEvent::Kind::kMail});
+  }
+  if (!mailbox.take_ring()) return;
+  for (auto& [key, group] : groups_) {
+    for (uint32_t count = group->shared->take_trims(shard_); count > 0; --count) {
+      Connection* idle = group->idle.front();
+      if (idle == nullptr) break;
+      ++counters_->upstream_cx_trimmed;
+      close(*idle, false);
+    }
+  }
+}
+
+}  // namespace np::proxy

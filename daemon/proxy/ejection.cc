@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/ejection.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "proxy/node_state.h"
+
+namespace np::proxy {
+namespace {
+
+using Permit = ServiceHealth::Permit;
+using Standing = ServiceHealth::Standing;
+
+constexpr uint32_t kWhole = 100;  // percent
+
+bool is_gateway_error(uint16_t status) {
+  return status >= 502 && status <= 504;
+}
+
+bool is_failure(const TryResult& result) {
+  switch (result.kind) {
+    case TryResult::Kind::kAnswered:
+      return result.status >= 500;
+    case TryResult::Kind::kConnected:
+      return false;
+    case TryResult::Kind::kConnectFailed:
+    case TryResult::Kind::kReset:
+    case TryResult::Kind::kTimedOut:
+      return true;
+  }
+  return true;
+}
+
+uint32_t consecutive_of(const EndpointHealth& endpoint) {
+  return std::max(
+      {endpoint.consecutive_5xx, endpoint.consecutive_gateway, endpoint.consecutive_local});
+}
+
+// What traffic-semantics 3.4 counts, per try.
+void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryResult& result) {
+  const bool answered = result.kind == TryResult::Kind::kAnswered;
+  if (!is_failure(result)) {
+    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+    return;
+  }
+  if (!answered && outlier.split_local_origin) {
+    ++endpoint.consecutive_local;
+    return;
+  }
+  endpoint.consecutive_local = 0;
+  ++endpoint.consecutive_5xx;
+  if (!answered || is_gateway_error(result.status)) {
+    ++endpoint.consecutive_gateway;
+  } else {
+    endpoint.consecutive_gateway = 0;
+  }
+}
+
+EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  const auto reached = [](uint32_t count, uint32_t threshold) {
+    return threshold > 0 && count >= threshold;
+  };
+  if (reached(endpoint.consecutive_5xx, outlier.consecutive_5xx)) {
+    return EjectionCause::kConsecutive5xx;
+  }
+  if (reached(endpoint.consecutive_gateway, outlier.consecutive_gateway_errors)) {
+    return EjectionCause::kConsecutiveGateway;
+  }
+  if (outlier.split_local_origin &&
+      reached(endpoint.consecutive_local, outlier.consecutive_local_origin_failures)) {
+    return EjectionCause::kConsecutiveLocal;
+  }
+  return EjectionCause::kNone;
+}
+
+// D6: the old rule looks at the share before this ejection, today's at the share after it.
+bool may_eject(const policy::Outlier& outlier, const Standing& standing) {
+  if (standing.endpoints == 0) return false;
+  const uint64_t allowed = uint64_t{outlier.max_ejection_percent} * standing.endpoints;
+  if (outlier.old_percent_rule) return uint64_t{standing.ejected} * kWhole < allowed;
+  return (uint64_t{standing.ejected} + 1) * kWhole <= allowed;
+}
+
+// Whether requests would stay away from one more ejected endpoint: panic uses it all the same.
+bool would_matter(const policy::Outlier& outlier, const Standing& standing) {
+  const uint64_t left = standing.endpoints - std::min(standing.endpoints, standing.ejected + 1);
+  return left * kWhole >= uint64_t{outlier.panic_percent} * standing.endpoints;
+}
+
+void set_flag(EndpointHealth& endpoint, uint32_t flag, bool on) {
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  endpoint.flags.store(on ? flags | flag : flags & ~flag, std::memory_order_release);
+}
+
+}  // namespace
+
+const char* to_text(EjectionCause cause) {
+  switch (cause) {
+    case EjectionCause::kNone:
+      return "none";
+    case EjectionCause::kConsecutive5xx:
+      return "consecutive 5xx";
+    case EjectionCause::kConsecutiveGateway:
+      return "consecutive gateway errors";
+    case EjectionCause::kConsecutiveLocal:
+      return "consecutive local-origin failures";
+  }
+  return "none";
+}
+
+uint32_t forgiven_failures(const policy::Outlier& outlier) {
+  uint32_t least = 0;
+  const auto consider = [&least](uint32_t threshold) {
+    if (threshold > 0 && (least == 0 || threshold < least)) least = threshold;
+  };
+  consider(outlier.consecutive_5xx);
+  consider(outlier.consecutive_gateway_errors);
+  if (outlier.split_local_origin) consider(outlier.consecutive_local_origin_failures);
+  return least;
+}
+
+ServiceHealth::ServiceHealth(NodeState& node, uint32_t service_id)
+    : node_(node), service_id_(service_id) {}
+
+EndpointHealth& ServiceHealth::endpoint(const SocketAddress& address) {
+  const SpinGuard guard(lock_);
+  std::unique_ptr<EndpointHealth>& record = endpoints_[address];
+  if (record == nullptr) {
+    record = std::make_unique<EndpointHealth>();
+    record->address = address;
+  }
+  return *record;
+}
+
+void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t shard) {
+  if (!cluster.outlier) return;
+  const SpinGuard guard(lock_);
+  interval_ = std::max<Duration>(cluster.outlier->interval, std::chrono::milliseconds(1));
+  if (swept_ == Instant{}) swept_ = now;
+  for (const policy::Endpoint& listed : cluster.endpoints) {
+    const auto found = endpoints_.find(listed.address);
+    if (found == endpoints_.end() || !found->second->restored) continue;
+    EndpointHealth& endpoint = *found->second;
+    endpoint.restored = false;
+    const EjectionCause cause = judge(endpoint, *cluster.outlier);
+    if (cause == EjectionCause::kNone || endpoint.is_ejected()) continue;
+    (void)try_eject(endpoint, cluster, cause, now, shard);
+    save(endpoint);
+  }
+}
+
+// ---- requests --------------------------------------------------------------------------------
+
+Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outlier,
+                          const Standing& standing) {
+  // Ejected endpoints are asked only in panic, which forgives everything.
+  constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
+  if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
+  const uint32_t forgiven = forgiven_failures(outlier);
+  if (forgiven == 0 || !may_eject(outlier, standing) || !would_matter(outlier, standing)) {
+    return Permit::kPlain;
+  }
+  const SpinGuard guard(lock_);
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
+    return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
+  }
+  // The first request always goes: failures that did not lead to an ejection block nobody.
+  const uint32_t failed = std::min(consecutive_of(endpoint), forgiven - 1);
+  if (endpoint.unanswered >= forgiven - failed) return Permit::kNoRoom;
+  ++endpoint.unanswered;
+  save(endpoint);
+  return Permit::kProbation;
+}
+
+ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
+                                             const policy::Cluster& cluster,
+                                             const TryResult& result, bool probation, Instant now,
+                                             uint32_t shard) {
+  const bool failed = is_failure(result);
+  if (!failed && !probation && endpoint.is_plain()) return {};
+  const SpinGuard guard(lock_);
+  if (probation) {
+    NP_DCHECK(endpoint.unanswered > 0);
+    --endpoint.unanswered;
+  }
+  Verdict verdict;
+  if (failed) {
+    endpoint.failures[endpoint.failure_count++ % kSeenFailures] = {result, now};
+  }
+  if (cluster.outlier) {
+    count(endpoint, *cluster.outlier, result);
+    const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
+    if (cause != EjectionCause::kNone && !endpoint.is_ejected()) {
+      verdict = try_eject(endpoint, cluster, cause, now, shard);
+    }
+  }
+  if (!failed && !endpoint.is_ejected()) set_flag(endpoint, EndpointHealth::kUnproven, false);
+  set_flag(endpoint, EndpointHealth::kFailing, consecutive_of(endpoint) > 0);
+  save(endpoint);
+  if (probation) wake_all(shard);
+  return verdict;
+}
+
+void ServiceHealth::forget(EndpointHealth& endpoint, uint32_t shard) {
+  const SpinGuard guard(lock_);
+  NP_DCHECK(endpoint.unanswered > 0);
+  --endpoint.unanswered;
+  save(endpoint);
+  wake_all(shard);
+}
+
+// ---- ejection --------------------------------------------------------------------------------
+
+Standing ServiceHealth::standing(const policy::Cluster& cluster) const {
+  Standing standing;
+  standing.endpoints = static_cast<uint32_t>(cluster.endpoints.size());
+  for (const policy::Endpoint& listed : cluster.endpoints) {
+    const auto found = endpoints_.find(listed.address);
+    if (found != endpoints_.end() && found->second->is_ejected()) ++standing.ejected;
+  }
+  return standing;
+}
+
+ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
+                                                const policy::Cluster& cluster, EjectionCause cause,
+                                                Instant now, uint32_t shard) {
+  const policy::Outlier& outlier = *cluster.outlier;
+  EjectionEvent event;
+  event.service_id = service_id_;
+  event.endpoint = endpoint.address;
+  event.cause = cause;
+  event.at = now;
+  if (endpoint.failure_count > 0) {
+    event.last = endpoint.failures[(endpoint.failure_count - 1) % kSeenFailures].result;
+  }
+  if (!may_eject(outlier, standing(cluster))) {
+    event.kind = EjectionEvent::Kind::kOverflow;
+    return {false, true, cause};
+  }
+  const Duration most = std::max(outlier.max_ejection_time, outlier.base_ejection_time);
+  endpoint.multiplier = std::min<uint32_t>(endpoint.multiplier + 1, UINT16_MAX);
+  const bool capped = outlier.base_ejection_time > most / endpoint.multiplier;
+  endpoint.ejected_at = now;
+  endpoint.until = now + (capped ? most : outlier.base_ejection_time * endpoint.multiplier);
+  endpoint.cause = cause;
+  ++endpoint.ejections;
+  set_flag(endpoint, EndpointHealth::kEjected, true);
+  version_.fetch_add(1, std::memory_order_release);
+  event.ejections = endpoint.ejections;
+  event.until = endpoint.until;
+  node_.add_event(event);
+  wake_all(shard);
+  return {true, false, cause};
+}
+
+void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
+                               bool asked) {
+  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  endpoint.calm_since = now;
+  endpoint.flags.store(EndpointHealth::kUnproven, std::memory_order_release);
+  version_.fetch_add(1, std::memory_order_release);
+  EjectionEvent event;
+  event.kind = asked ? EjectionEvent::Kind::kUnejected : EjectionEvent::Kind::kReturned;
+  event.service_id = service_id_;
+  event.endpoint = endpoint.address;
+  event.cause = cause;
+  event.ejections = endpoint.ejections;
+  event.at = now;
+  event.until = endpoint.until;
+  node_.add_event(event);
+  save(endpoint);
+}
+
+bool ServiceHealth::uneject(const SocketAddress& address, Instant now) {
+  const SpinGuard guard(lock_);
+  const auto found = endpoints_.find(address);
+  if (found == endpoints_.end() || !found->second->is_ejected()) return false;
+  EndpointHealth& endpoint = *found->second;
+  endpoint.multiplier = 0;
+  bring_back(endpoint, endpoint.cause, now, true);
+  wake_all(UINT32_MAX);
+  return true;
+}
+
+// ---- time ------------------------------------------------------------------------------------
+
+// Sweeps happen at whole intervals, so an ejection lasts its time rounded up to the next.
+Instant ServiceHealth::sweep_after(Instant at) const {
+  if (at <= swept_) return swept_ + interval_;
+  const int64_t intervals = (at - swept_ + interval_ - Duration(1)) / interval_;
+  return swept_ + interval_ * intervals;
+}
+
+Instant ServiceHealth::next_sweep_locked(Instant now) const {
+  Instant next = kNever;
+  for (const auto& [address, endpoint] : endpoints_) {
+    if (endpoint->is_ejected()) {
+      next = std::min(next, sweep_after(std::max(endpoint->until, now)));
+    } else if (endpoint->multiplier > 0) {
+      next = std::min(next, sweep_after(std::max(endpoint->calm_since + interval_, now)));
+    }
+  }
+  return next;
+}
+
+Instant ServiceHealth::next_sweep() {
+  const SpinGuard guard(lock_);
+  return next_sweep_locked(swept_);
+}
+
+Instant ServiceHealth::sweep(Instant now, uint32_t shard) {
+  const SpinGuard guard(lock_);
+  const bool due = now >= swept_ + interval_;
+  if (!due) return next_sweep_locked(now);
+  swept_ += interval_ * ((now - swept_) / interval_);
+  bool changed = false;
+  for (auto& [address, record] : endpoints_) {
+    EndpointHealth& endpoint = *record;
+    if (endpoint.is_ejected()) {
+      if (endpoint.until > now) continue;
+      bring_back(endpoint, endpoint.cause, now, false);
+      changed = true;
+    } else if (endpoint.multiplier > 0 && now >= endpoint.calm_since + interval_) {
+      --endpoint.multiplier;
+      endpoint.calm_since = now;
+      save(endpoint);
+    }
+  }
+  if (changed) wake_all(shard);
+  return next_sweep_locked(now + Duration(1));
+}
+
+// ---- waiting ---------------------------------------------------------------------------------
+
+bool ServiceHealth::wait(WaitNode& node, uint64_t epoch) {
+  const SpinGuard guard(lock_);
+  if (epoch != epoch_.load(std::memory_order_relaxed)) return false;
+  node.place = WaitNode::Place::kQueue;
+  waiting_.push_back(node);
+  return true;
+}
+
+void ServiceHealth::leave(WaitNode& node) {
+  const SpinGuard guard(lock_);
+  if (node.place == WaitNode::Place::kQueue) waiting_.remove(node);
+  if (node.place == WaitNode::Place::kMailbox) node_.mailbox(node.shard).remove(node);
+  node.place = WaitNode::Place::kNowhere;
+}
+
+void ServiceHealth::arrived(WaitNode& node) {
+  const SpinGuard guard(lock_);
+  node.place = WaitNode::Place::kNowhere;
+}
+
+// Each of them looks again, in order of arrival; who finds no room waits again.
+void ServiceHealth::wake_all(uint32_t shard) {
+  epoch_.fetch_add(1, std::memory_order_release);
+  while (!waiting_.empty()) {
+    WaitNode& node = *waiting_.front();
+    waiting_.remove(node);
+    node.place = WaitNode::Place::kMailbox;
+    node_.deliver(node, shard);
+  }
+}
+
+// ---- beyond the worker -----------------------------------------------------------------------
+
+void ServiceHealth::save(EndpointHealth& endpoint) {
+  EjectionStore* store = node_.store();
+  if (store == nullptr) return;
+  EjectionStore::Record record;
+  record.ejected = endpoint.is_ejected();
+  record.until = endpoint.until;
+  record.count = endpoint.multiplier;
+  record.unanswered = endpoint.unanswered;
+  record.failures = consecutive_of(endpoint);
+  const bool clean =
+      !record.ejected && record.count == 0 && record.unanswered == 0 && record.failures == 0;
+  if (!clean) {
+    store->put(service_id_, endpoint.address, record);
+  } else if (endpoint.saved) {
+    store->erase(service_id_, endpoint.address);
+  }
+  endpoint.saved = !clean;
+}
+
+void ServiceHealth::restore(const SocketAddress& address, const Restored& record, Instant now) {
+  EndpointHealth& endpoint = this->endpoint(address);
+  const SpinGuard guard(lock_);
+  endpoint.saved = true;
+  endpoint.multiplier = record.count;
+  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local =
+      record.failures;
+  endpoint.calm_since = now;
+  endpoint.restored = record.failures > 0;
+  if (!record.ejected) {
+    save(endpoint);  // what was unanswered is a failure now
+    return;
+  }
+  endpoint.ejected_at = now;
+  endpoint.until = record.until;
+  endpoint.cause = EjectionCause::kNone;
+  endpoint.ejections = std::max<uint32_t>(record.count, 1);
+  if (swept_ == Instant{}) swept_ = now;
+  set_flag(endpoint, EndpointHealth::kEjected, true);
+  version_.fetch_add(1, std::memory_order_release);
+}
+
+std::vector<ServiceHealth::View> ServiceHealth::views() {
+  std::vector<View> list;
+  const SpinGuard guard(lock_);
+  for (const auto& [address, endpoint] : endpoints_) {
+    View view;
+    const uint32_t flags = endpoint->flags.load(std::memory_order_relaxed);
+    view.address = address;
+    view.ejected = (flags & EndpointHealth::kEjected) != 0;
+    view.proven = (flags & EndpointHealth::kUnproven) == 0;
+    view.unanswered = endpoint->unanswered;
+    view.consecutive = consecutive_of(*endpoint);
+    view.ejections = endpoint->ejections;
+    view.cause = endpoint->cause;
+    view.ejected_at = endpoint->ejected_at;
+    view.until = endpoint->until;
+    const uint32_t kept = std::min<uint32_t>(endpoint->failure_count, kSeenFailures);
+    for (uint32_t i = endpoint->failure_count - kept; i != endpoint->failure_count; ++i) {
+      view.failures.push_back(endpoint->failures[i % kSeenFailures]);
+    }
+    list.push_back(std::move(view));
+  }
+  return list;
+}
+
+}  // namespace np::proxy

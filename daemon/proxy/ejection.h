@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ejection (outlier detection, traffic-semantics 3.4 with D6, D11 and D16): which endpoints of a
+// service get no requests for a while. One ServiceHealth per service and port for the whole node;
+// owned by the NodeState, used by every shard, guarded by its lock for few instructions. An
+// endpoint that is known to be good and has no failures costs one relaxed load per request.
+//
+// Probation: an endpoint that has not answered well since it joined or came back is sent at most as
+// many unanswered requests as the policy would forgive. Where its ejection would change nothing
+// (too many are out already, or panic would use it all the same) there is no probation.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "base/address.h"
+#include "base/spin_lock.h"
+#include "base/time.h"
+#include "policy/snapshot.h"
+#include "proxy/wait_node.h"
+
+namespace np::proxy {
+
+class NodeState;
+
+enum class EjectionCause : uint8_t {
+  kNone,
+  kConsecutive5xx,
+  kConsecutiveGateway,
+  kConsecutiveLocal,
+};
+const char* to_text(EjectionCause cause);
+
+// What a try came to, for the endpoint that it was sent to.
+struct TryResult {
+  enum class Kind : uint8_t {
+    kAnswered,       // `status`
+    kConnectFailed,  // counts as 503, or as a local failure where those are split
+    kReset,          // before the answer; same
+    kTimedOut,       // route or per-try timeout; counts as 504, or as a local failure
+    kConnected,      // opaque TCP: all there is to know
+  };
+  Kind kind = Kind::kAnswered;
+  uint16_t status = 0;
+};
+
+// The latest failures of an endpoint, for people who ask why.
+struct SeenFailure {
+  TryResult result;
+  Instant at;
+};
+inline constexpr size_t kSeenFailures = 4;
+
+struct EndpointHealth {
+  // Set while the endpoint needs the lock: not proven, has failures in a row, or is ejected.
+  static constexpr uint32_t kUnproven = 1, kFailing = 2, kEjected = 4;
+  std::atomic<uint32_t> flags{kUnproven};
+
+  // All else is guarded by the ServiceHealth's lock.
+  SocketAddress address;
+  uint32_t unanswered = 0;  // requests under probation
+  uint32_t consecutive_5xx = 0;
+  uint32_t consecutive_gateway = 0;
+  uint32_t consecutive_local = 0;
+  uint32_t ejections = 0;   // ever
+  uint32_t multiplier = 0;  // of the ejection time; grows with each, shrinks with good intervals
+  bool restored = false;    // failures of the worker before; judged when a policy is known
+  bool saved = false;       // the store has a record
+  EjectionCause cause = EjectionCause::kNone;  // of the latest ejection
+  Instant ejected_at, until, calm_since;
+  SeenFailure failures[kSeenFailures];
+  uint32_t failure_count = 0;
+
+  bool is_ejected() const { return (flags.load(std::memory_order_relaxed) & kEjected) != 0; }
+  bool is_plain() const { return flags.load(std::memory_order_relaxed) == 0; }
+};
+
+class ServiceHealth {
+ public:
+  ServiceHealth(NodeState& node, uint32_t service_id);
+
+  // The record of an endpoint, made when it is first named. Stays where it is.
+  EndpointHealth& endpoint(const SocketAddress& address);
+  // A cluster of this service is in force: its interval counts, and failures that the last worker
+  // left are judged by its rules.
+  void adopt(const policy::Cluster& cluster, Instant now, uint32_t shard);
+
+  // Changes whenever an endpoint is ejected or comes back.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
+  // Changes whenever a request that found no room may find some.
+  uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
+
+  // How a cluster's endpoints stand, as its shard counted them at the latest version.
+  struct Standing {
+    uint32_t endpoints = 0, ejected = 0;
+  };
+  // Asks to send a request. kPlain: nothing to give back. kProbation: report() or forget() must
+  // follow. kNoRoom: as many as are forgiven are unanswered already.
+  enum class Permit : uint8_t { kPlain, kProbation, kNoRoom };
+  Permit ask(EndpointHealth& endpoint, const policy::Outlier& outlier, const Standing& standing);
+
+  struct Verdict {
+    bool ejected = false;
+    bool overflow = false;  // it should have been, but too many are
+    EjectionCause cause = EjectionCause::kNone;
+  };
+  Verdict report(EndpointHealth& endpoint, const policy::Cluster& cluster, const TryResult& result,
+                 bool probation, Instant now, uint32_t shard);
+  // It ended without a result (the client left).
+  void forget(EndpointHealth& endpoint, uint32_t shard);
+
+  // No endpoint had room at `epoch`: the node gets mail when that may have changed. False: it has
+  // changed already, look again.
+  bool wait(WaitNode& node, uint64_t epoch);
+  void leave(WaitNode& node);
+  void arrived(WaitNode& node);
+
+  // Endpoints whose time is over come back. Returns when to call again, kNever: no need.
+  Instant sweep(Instant now, uint32_t shard);
+  Instant next_sweep();
+
+  // `nodectl uneject`. False: it was not ejected.
+  bool uneject(const SocketAddress& address, Instant now);
+
+  struct Restored {
+    bool ejected = false;
+    Instant until;
+    uint32_t count = 0, failures = 0;  // failures: in a row, requests without an answer included
+  };
+  void restore(const SocketAddress& address, const Restored& record, Instant now);
+
+  struct View {
+    SocketAddress address;
+    bool ejected = false, proven = false;
+    uint32_t unanswered = 0, consecutive = 0, ejections = 0;
+    EjectionCause cause = EjectionCause::kNone;
+    Instant ejected_at, until;
+    std::vector<SeenFailure> failures;  // the latest last
+  };
+  std::vector<View> views();
+  uint32_t service_id() const { return service_id_; }
+
+ private:
+  Standing standing(const policy::Cluster& cluster) const;
+  Verdict try_eject(EndpointHealth& endpoint, const policy::Cluster& cluster, EjectionCause cause,
+                    Instant now, uint32_t shard);
+  void bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now, bool asked);
+  void save(EndpointHealth& endpoint);
+  void wake_all(uint32_t shard);
+  Instant sweep_after(Instant at) const;
+  Instant next_sweep_locked(Instant now) const;
+
+  NodeState& node_;
+  const uint32_t service_id_;
+  SpinLock lock_;
+  std::atomic<uint64_t> version_{1};
+  std::atomic<uint64_t> epoch_{1};
+  std::unordered_map<SocketAddress, std::unique_ptr<EndpointHealth>, SocketAddressHash> endpoints_;
+  WaitList waiting_;
+  Duration interval_ = std::chrono::seconds(10);
+  Instant swept_;  // the latest sweep, or when the first policy came; next ones follow by interval
+};
+
+// Requests in a row that may fail before the endpoint is ejected; 0: it never is.
+uint32_t forgiven_failures(const policy::Outlier& outlier);
+
+}  // namespace np::proxy

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/node_state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace np::proxy {
+
+NodeState::NodeState(uint32_t shards, const Seams& seams)
+    : shards_(shards), seams_(seams), mailboxes_(std::make_unique<Mailbox[]>(shards)) {
+  events_.reserve(kEventsMax);
+}
+
+NodeState::~NodeState() = default;
+
+AdmissionGroup& NodeState::admission(uint32_t cluster_id, uint32_t caller) {
+  const uint64_t key = (static_cast<uint64_t>(cluster_id) << 32U) | caller;
+  const SpinGuard guard(lock_);
+  std::unique_ptr<AdmissionGroup>& group = groups_[key];
+  if (group == nullptr) {
+    const size_t index = groups_.size() - 1;
+    LimitSlot* slot = index < seams_.slots.size() ? &seams_.slots[index] : nullptr;
+    group = std::make_unique<AdmissionGroup>(*this, shards_, slot);
+  }
+  return *group;
+}
+
+ServiceHealth& NodeState::health(uint32_t service_id) {
+  const SpinGuard guard(lock_);
+  std::unique_ptr<ServiceHealth>& service = services_[service_id];
+  if (service == nullptr) service = std::make_unique<ServiceHealth>(*this, service_id);
+  return *service;
+}
+
+std::vector<ServiceHealth*> NodeState::services() {
+  const SpinGuard guard(lock_);
+  std::vector<ServiceHealth*> list;
+  for (const auto& [id, service] : services_) list.push_back(service.get());
+  return list;
+}
+
+Instant NodeState::sweep(Instant now, uint32_t shard) {
+  Instant next = kNever;
+  for (ServiceHealth* service : services()) next = std::min(next, service->sweep(now, shard));
+  return next;
+}
+
+void NodeState::deliver(WaitNode& node, uint32_t from_shard) {
+  const uint32_t to = node.shard;
+  const bool first = mailboxes_[to].put(node);
+  if (first && to != from_shard && seams_.wake != nullptr) seams_.wake->wake(to);
+}
+
+void NodeState::ring(uint32_t shard, uint32_t from_shard) {
+  const bool first = mailboxes_[shard].ring();
+  if (first && shard != from_shard && seams_.wake != nullptr) seams_.wake->wake(shard);
+}
+
+void NodeState::add_event(const EjectionEvent& event) {
+  {
+    const SpinGuard guard(event_lock_);
+    if (events_.size() >= kEventsMax) {
+      lost_events_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    events_.push_back(event);
+  }
+  if (seams_.wake != nullptr) seams_.wake->wake_watcher();
+}
+
+std::vector<EjectionEvent> NodeState::take_events() {
+  std::vector<EjectionEvent> fresh;
+  fresh.reserve(kEventsMax);
+  const SpinGuard guard(event_lock_);
+  fresh.swap(events_);
+  return fresh;
+}
+
+}  // namespace np::proxy
