@@ -26,7 +26,7 @@ void Exchange::enter_acquire() {
 // then a connection.
 void Exchange::begin_try() {
   try_ = {};
-  if (match_.route->retry.attempts > 0 && repeats_ == 0 && stale_repeats_ == 0) {
+  if (terms_.retries > 0 && repeats_ == 0 && stale_repeats_ == 0) {
     core_->picker().retry_budget(*cluster_).count_request(core_->now());
   }
   if (admit()) go_on_admitted();
@@ -94,11 +94,8 @@ Pick Exchange::pick_endpoint() {
 // From the moment when both the try has begun and the whole request is here.
 void Exchange::arm_try_timer() {
   if (kind_ != Kind::kRequest || !request_complete_ || answer_started_) return;
-  const policy::Route& route = *match_.route;
-  const Duration limit = route.retry.per_try_timeout;
+  const Duration limit = terms_.per_try_timeout;
   if (limit <= Duration::zero() || timers_[index_of(ExchangeTimer::kTry)].armed) return;
-  // A limit that is not below the route's own is dropped.
-  if (route.timeout > Duration::zero() && limit >= route.timeout) return;
   core_->timers().arm(timers_[index_of(ExchangeTimer::kTry)], core_->now() + limit);
 }
 
@@ -158,10 +155,10 @@ bool Exchange::take_retry_share() {
 bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   if (kind_ != Kind::kRequest) return false;
   const policy::Retry& retry = match_.route->retry;
-  if (retry.attempts == 0 || (retry.on & conditions) == 0 || !is_replayable()) return false;
+  if (terms_.retries == 0 || (terms_.retry_on & conditions) == 0 || !is_replayable()) return false;
   if (!nothing_sent && !retry.allow_non_idempotent && !is_idempotent(request_.method)) return false;
   EngineCounters& counters = core_->counters();
-  if (repeats_ >= retry.attempts) {
+  if (repeats_ >= terms_.retries) {
     ++counters.upstream_rq_retry_limit_exceeded;
     return false;
   }
