@@ -1,33 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Retries, faults and CORS of a VirtualService's HTTP routes (traffic-semantics 2.1).
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "policy/http_route_reader.h"
+#include "policy/retry_names.h"
 
 namespace np::policy {
 namespace {
 
-struct RetryName {
-  std::string_view name;
-  uint32_t bit;
-};
-constexpr std::array kRetryNames = {
-    RetryName{"5xx", kRetry5xx},
-    RetryName{"gateway-error", kRetryGatewayError},
-    RetryName{"reset", kRetryReset},
-    RetryName{"reset-before-request", kRetryResetBeforeRequest},
-    RetryName{"connect-failure", kRetryConnectFailure},
-    RetryName{"refused-stream", kRetryRefusedStream},
-    RetryName{"retriable-4xx", kRetryRetriable4xx},
-    RetryName{"retriable-status-codes", kRetryStatusCodes},
-    RetryName{"cancelled", kRetryGrpcCancelled},
-    RetryName{"deadline-exceeded", kRetryGrpcDeadlineExceeded},
-    RetryName{"internal", kRetryGrpcInternal},
-    RetryName{"resource-exhausted", kRetryGrpcResourceExhausted},
-    RetryName{"unavailable", kRetryGrpcUnavailable},
-};
 constexpr uint32_t kDefaultRetryOn =
     kRetryConnectFailure | kRetryRefusedStream | kRetryGrpcUnavailable | kRetryGrpcCancelled;
 
@@ -39,11 +20,9 @@ std::string retry_names() {
 
 // One condition or bare status code; false when it is neither.
 bool add_retry_condition(std::string_view word, uint32_t& on, std::vector<uint16_t>& codes) {
-  for (const RetryName& known : kRetryNames) {
-    if (known.name == word) {
-      on |= known.bit;
-      return true;
-    }
+  if (const uint32_t bit = retry_bit(word); bit != 0) {
+    on |= bit;
+    return true;
   }
   uint16_t code = 0;
   auto [end, status] = std::from_chars(word.data(), word.data() + word.size(), code);

@@ -45,6 +45,7 @@ void Exchange::recycle() {
   match_ = {};
   choice_ = nullptr;
   cluster_ = nullptr;
+  terms_ = {};
   try_ = {};
   retry_group_ = nullptr;
   repeats_ = stale_repeats_ = tried_count_ = 0;
@@ -204,10 +205,9 @@ void Exchange::on_request_event(const ExchangeEvent& event) {
 void Exchange::on_request_end() {
   request_complete_ = true;
   if (tunnel_ || kind_ == Kind::kOpaque) return;  // a FIN; pump_tunnel() passes it on
-  const Duration timeout = match_.route != nullptr ? match_.route->timeout : Duration::zero();
-  if (timeout > Duration::zero() && phase_ != Phase::kDelay && phase_ != Phase::kDecide) {
+  if (terms_.timeout > Duration::zero() && phase_ != Phase::kDelay && phase_ != Phase::kDecide) {
     core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)],
-                        core_->now() + timeout);
+                        core_->now() + terms_.timeout);
   }
   if (phase_ == Phase::kAcquire || phase_ == Phase::kExchange) arm_try_timer();
   start_mirrors();

@@ -14,6 +14,7 @@
 #include "http/codec.h"
 #include "policy/snapshot.h"
 #include "proxy/arena.h"
+#include "proxy/call_terms.h"
 #include "proxy/connection.h"
 #include "proxy/exchange_event.h"
 #include "proxy/intrusive_list.h"
@@ -95,7 +96,6 @@ class Exchange : public SlabObject {
   // exchange_decide.cc: request head to decision
   void enter_decide();
   void enter_delay(Duration delay);
-  void copy_request(const http::Head& head);
   bool find_route();
   void set_caller(const policy::Snapshot& snapshot);
   void use_passthrough();
@@ -130,6 +130,7 @@ class Exchange : public SlabObject {
   bool nothing_reached_upstream();
   Connection* stale_connection(EndReason reason);
   bool repeat(uint32_t conditions, bool nothing_sent);
+  bool connect_elsewhere(EndReason reason);
   void enter_exchange(Connection& upstream);
   void fail_try(EndReason reason, uint32_t conditions);
 
@@ -153,7 +154,11 @@ class Exchange : public SlabObject {
   void release_policy();
 
   // forward_head.cc: what heads become on their way
+  void copy_request(const http::Head& head);
   void build_request_fields();
+  Duration time_left() const;
+  void add_call_fields();
+  void replace_field(std::string_view name, uint64_t value);
   void build_forwarding_fields();
   void apply_ops(const policy::HeaderOps& ops, bool to_request);
   FieldSpan answer_fields(const http::Head& head);
@@ -210,6 +215,7 @@ class Exchange : public SlabObject {
   policy::RouteMatch match_;
   const policy::WeightedCluster* choice_ = nullptr;
   const policy::Cluster* cluster_ = nullptr;
+  CallTerms terms_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
   std::string_view forwarded_for_, request_id_, loop_header_;  // made once, the same for each try

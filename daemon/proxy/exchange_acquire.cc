@@ -26,7 +26,7 @@ void Exchange::enter_acquire() {
 // then a connection.
 void Exchange::begin_try() {
   try_ = {};
-  if (match_.route->retry.attempts > 0 && repeats_ == 0 && stale_repeats_ == 0) {
+  if (terms_.retries > 0 && repeats_ == 0 && stale_repeats_ == 0) {
     core_->picker().retry_budget(*cluster_).count_request(core_->now());
   }
   if (admit()) go_on_admitted();
@@ -86,18 +86,16 @@ Pick Exchange::pick_endpoint() {
   request.has_hash = has_hash_;
   request.hash = hash_;
   const policy::Retry* retry = match_.route != nullptr ? &match_.route->retry : nullptr;
-  if (retry != nullptr && retry->avoid_previous_hosts) request.avoid = {tried_, tried_count_};
+  const bool avoids = retry != nullptr && (retry->avoid_previous_hosts || kind_ == Kind::kOpaque);
+  if (avoids) request.avoid = {tried_, tried_count_};
   return core_->picker().pick(request, core_->now());
 }
 
 // From the moment when both the try has begun and the whole request is here.
 void Exchange::arm_try_timer() {
   if (kind_ != Kind::kRequest || !request_complete_ || answer_started_) return;
-  const policy::Route& route = *match_.route;
-  const Duration limit = route.retry.per_try_timeout;
+  const Duration limit = terms_.per_try_timeout;
   if (limit <= Duration::zero() || timers_[index_of(ExchangeTimer::kTry)].armed) return;
-  // A limit that is not below the route's own is dropped.
-  if (route.timeout > Duration::zero() && limit >= route.timeout) return;
   core_->timers().arm(timers_[index_of(ExchangeTimer::kTry)], core_->now() + limit);
 }
 
@@ -157,10 +155,10 @@ bool Exchange::take_retry_share() {
 bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   if (kind_ != Kind::kRequest) return false;
   const policy::Retry& retry = match_.route->retry;
-  if (retry.attempts == 0 || (retry.on & conditions) == 0 || !is_replayable()) return false;
+  if (terms_.retries == 0 || (terms_.retry_on & conditions) == 0 || !is_replayable()) return false;
   if (!nothing_sent && !retry.allow_non_idempotent && !is_idempotent(request_.method)) return false;
   EngineCounters& counters = core_->counters();
-  if (repeats_ >= retry.attempts) {
+  if (repeats_ >= terms_.retries) {
     ++counters.upstream_rq_retry_limit_exceeded;
     return false;
   }
@@ -178,6 +176,23 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   advance_to(Phase::kAcquire);
   core_->timers().arm(timers_[index_of(ExchangeTimer::kPhase)],
                       core_->now() + backoff(retry, repeats_, core_->rng()));
+  return true;
+}
+
+// Opaque connections have no retry policy; until one endpoint is connected nothing was sent to any.
+bool Exchange::connect_elsewhere(EndReason reason) {
+  const bool failed = reason == EndReason::kConnectFailed || reason == EndReason::kConnectTimeout;
+  const size_t tries = std::min<size_t>(core_->limits().tcp_connect_tries, kTriedMax);
+  if (kind_ != Kind::kOpaque || !failed || try_.endpoint == nullptr ||
+      tried_count_ >= std::min(tries, cluster_->endpoints.size())) {
+    return false;
+  }
+  if (Connection* client = core_->find(downstream_)) {
+    ++FlowUpdate(*client->record, core_->now())->retries;
+  }
+  end_try(false);
+  advance_to(Phase::kAcquire);
+  begin_try();
   return true;
 }
 
@@ -209,7 +224,7 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
     begin_try();
     return;
   }
-  if (repeat(conditions, nothing_sent)) return;
+  if (connect_elsewhere(reason) || repeat(conditions, nothing_sent)) return;
   if (kind_ == Kind::kMirror) reason = EndReason::kMirrorFailed;
   if (kind_ == Kind::kOpaque) {
     const bool overflow = reason == EndReason::kOverflow;

@@ -96,8 +96,9 @@ void Exchange::begin_mirror(Core& core, const Exchange& original, const policy::
   cluster_ = &cluster;
   for (const Slice& slice : original.body_.kept()) body_.append(slice, true, core.blocks());
   request_complete_ = true;
-  const Duration timeout = match_.route->timeout > Duration::zero() ? match_.route->timeout
-                                                                    : core.limits().mirror_timeout;
+  terms_ = original.terms_;
+  const Duration timeout =
+      terms_.timeout > Duration::zero() ? terms_.timeout : core.limits().mirror_timeout;
   if (timeout > Duration::zero()) {
     core.timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)], core.now() + timeout);
   }
@@ -111,22 +112,6 @@ void Exchange::prepare_timers() {
     timers_[i].owner = Timer::Owner::kExchange;
     timers_[i].which = static_cast<uint8_t>(i);
   }
-}
-
-void Exchange::copy_request(const http::Head& head) {
-  request_ = head;
-  request_.method = arena_.copy(head.method);
-  request_.scheme = arena_.copy(head.scheme);
-  request_.authority = arena_.copy(head.authority);
-  request_.target = arena_.copy(head.target);
-  request_.upgrade = arena_.copy(head.upgrade);
-  request_.reason = {};
-  request_fields_.reserve(head.fields.size());
-  for (const Field& field : head.fields) {
-    request_fields_.push_back({arena_.copy(field.name), arena_.copy(field.value)});
-  }
-  request_.fields = request_fields_;
-  head_request_ = request_.method == "HEAD";
 }
 
 // ---- Decide ----------------------------------------------------------------------------------
@@ -158,8 +143,10 @@ void Exchange::enter_decide() {
   if (!find_route()) return;
   choose_cluster();
   const policy::Route& route = *match_.route;
+  terms_ = gateway_ ? terms_of_route(route)
+                    : terms_for_caller(route, request_fields_, core_->limits().caller_retries_max);
   // Bodies are kept only for those who may need them again.
-  if (route.retry.attempts > 0 || !route.mirrors.empty()) {
+  if (terms_.retries > 0 || !route.mirrors.empty()) {
     body_.keep(core_->limits().kept_body_bytes);
   }
   const auto& fault = route.fault;
@@ -295,9 +282,9 @@ void Exchange::after_delay() {
     return;
   }
   // The route's clock begins when the whole request is here, and not before the delay has passed.
-  if (request_complete_ && route.timeout > Duration::zero()) {
+  if (request_complete_ && terms_.timeout > Duration::zero()) {
     core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)],
-                        core_->now() + route.timeout);
+                        core_->now() + terms_.timeout);
   }
   enter_acquire();
 }

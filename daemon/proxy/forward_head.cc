@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::string_view kLoopHeader = "x-nodeproxy-loop";
 constexpr std::string_view kMaxForwards = "max-forwards";
+constexpr std::string_view kExpectedTimeout = "x-envoy-expected-rq-timeout-ms";
+constexpr std::string_view kAttemptCount = "x-envoy-attempt-count";
 constexpr size_t kLoopEntryBytes = 16;
 
 bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
@@ -20,20 +22,25 @@ bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
          equals_ignoring_case(text.substr(0, prefix.size()), prefix);
 }
 
-// Fields that a client may not set: no hop before us is trusted (4.4, reliability 8).
-bool is_dropped(std::string_view name, bool gateway) {
+// Fields that a client may not set: no hop before us is trusted (4.4, reliability 8). Policy must
+// not see them either.
+bool is_untrusted(std::string_view name, bool gateway) {
   if (name.empty()) return true;
   switch (ascii_lower(name.front())) {
     case 'f':
       return equals_ignoring_case(name, "forwarded");
     case 'x':
-      if (starts_with_ignoring_case(name, "x-forwarded-")) return true;
-      if (equals_ignoring_case(name, kLoopHeader)) return true;
-      return gateway && (starts_with_ignoring_case(name, "x-envoy-") ||
-                         starts_with_ignoring_case(name, "x-nodectl-"));
+      return starts_with_ignoring_case(name, "x-forwarded-") ||
+             (gateway && (starts_with_ignoring_case(name, "x-envoy-") ||
+                          starts_with_ignoring_case(name, "x-nodectl-")));
     default:
       return false;
   }
+}
+
+// Meant for us, or written anew.
+bool is_ours(std::string_view name) {
+  return equals_ignoring_case(name, kLoopHeader) || is_call_term(name);
 }
 
 // Framing belongs to the codecs: no rule may touch it.
@@ -62,6 +69,23 @@ void write_hex(uint64_t value, char* out, size_t digits) {
 
 // ---- request ---------------------------------------------------------------------------------
 
+void Exchange::copy_request(const http::Head& head) {
+  request_ = head;
+  request_.method = arena_.copy(head.method);
+  request_.scheme = arena_.copy(head.scheme);
+  request_.authority = arena_.copy(head.authority);
+  request_.target = arena_.copy(head.target);
+  request_.upgrade = arena_.copy(head.upgrade);
+  request_.reason = {};
+  request_fields_.reserve(head.fields.size());
+  for (const Field& field : head.fields) {
+    if (is_untrusted(field.name, gateway_)) continue;
+    request_fields_.push_back({arena_.copy(field.name), arena_.copy(field.value)});
+  }
+  request_.fields = request_fields_;
+  head_request_ = request_.method == "HEAD";
+}
+
 void Exchange::build_request_fields() {
   const policy::Route& route = *match_.route;
   out_fields_.clear();
@@ -76,12 +100,40 @@ void Exchange::build_request_fields() {
   const bool new_host = route.rewrite && route.rewrite->authority;
   if (!new_host || kind_ == Kind::kMirror) out_authority_.assign(request_.authority);
   for (const Field& field : request_fields_) {
-    if (!is_dropped(field.name, gateway_)) out_fields_.push_back(field);
+    if (!is_ours(field.name)) out_fields_.push_back(field);
   }
   count_down_forwards();
+  add_call_fields();
   build_forwarding_fields();
   if (choice_ != nullptr) apply_ops(choice_->request_headers, true);
   apply_ops(route.request_headers, true);
+}
+
+// What is left for the endpoint to answer in; zero: as long as it likes.
+Duration Exchange::time_left() const {
+  Duration left = terms_.per_try_timeout;
+  if (terms_.timeout <= Duration::zero()) return left;
+  // The route's clock runs when the whole request is here.
+  const Timer& route = timers_[static_cast<size_t>(ExchangeTimer::kRoute)];
+  const Duration whole = route.armed ? route.deadline - core_->now() : terms_.timeout;
+  if (left <= Duration::zero() || whole < left) left = whole;
+  return std::max<Duration>(left, std::chrono::milliseconds(1));  // 0 would mean none
+}
+
+void Exchange::add_call_fields() {
+  if (kind_ != Kind::kRequest) return;
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(time_left());
+  if (milliseconds.count() > 0) {
+    replace_field(kExpectedTimeout, static_cast<uint64_t>(milliseconds.count()));
+  }
+  if (terms_.retries > 0) replace_field(kAttemptCount, 1U + repeats_ + stale_repeats_);
+}
+
+void Exchange::replace_field(std::string_view name, uint64_t value) {
+  char text[20];
+  const auto written = std::to_chars(text, text + sizeof(text), value);
+  remove_field(out_fields_, name);
+  out_fields_.push_back({name, arena_.copy({text, static_cast<size_t>(written.ptr - text)})});
 }
 
 void Exchange::build_forwarding_fields() {
@@ -130,12 +182,7 @@ std::optional<uint32_t> Exchange::forwards_left() const {
 
 void Exchange::count_down_forwards() {
   const std::optional<uint32_t> left = forwards_left();
-  if (!left) return;
-  char text[16];
-  const auto written = std::to_chars(text, text + sizeof(text), *left - 1);
-  remove_field(out_fields_, kMaxForwards);
-  out_fields_.push_back(
-      {kMaxForwards, arena_.copy({text, static_cast<size_t>(written.ptr - text)})});
+  if (left) replace_field(kMaxForwards, *left - 1);
 }
 
 // RFC 9562 4.4: 122 random bits.

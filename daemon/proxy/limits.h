@@ -48,6 +48,10 @@ struct EngineLimits {
   uint32_t retry_window_percent = 20;  // of a cluster's requests of the last 10 s on this shard
   uint32_t retry_window_minimum = 10;  // always allowed in 10 s
   uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
+  uint32_t caller_retries_max = 10;    // that a caller may ask for (x-envoy-max-retries)
+
+  // ---- opaque TCP ---------------------------------------------------------------------------
+  uint32_t tcp_connect_tries = 3;  // endpoints that are dialled for one connection
 
   // ---- mirrors ------------------------------------------------------------------------------
   size_t mirrors_max = 256;  // mirrored requests under way at once

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from embedded import EmbeddedCase  # noqa: E402
-from origins import PATTERN  # noqa: E402
+from origins import PATTERN, Arrival  # noqa: E402
 from wire import LAST_CHUNK, End, chunk, request_bytes  # noqa: E402
 
 GIB = 1 << 30
@@ -182,6 +182,14 @@ class BrokenOrigins(EmbeddedCase):
             pass
 
 
+def end_all(arrivals: list[Arrival]) -> None:
+    for arrival in arrivals:
+        try:
+            arrival.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it had ended
+
+
 class Connections(EmbeddedCase):
     def test_pipelined_requests_are_answered_in_order(self) -> None:
         targets = ["/slow/200", "/one", "/slow/50", "/two"]
@@ -198,6 +206,21 @@ class Connections(EmbeddedCase):
             for turn in range(300):
                 client.send(request_bytes("/close-after"))
                 self.assertEqual(client.response().body, b"bye", f"turn {turn}")
+
+    def test_an_origin_that_closes_all_kept_connections_at_once(self) -> None:
+        """As its restart does, while requests are on their way to several of them."""
+        clients = [self.client() for _ in range(6)]
+        for turn in range(40):
+            for client in clients:
+                client.send(request_bytes("/slow/20"))
+            for client in clients:
+                self.assertEqual(client.response().status, 200)
+            closing = threading.Thread(target=end_all, args=[list(self.v1.arrivals)])
+            closing.start()
+            for client in clients:
+                client.send(request_bytes("/"))
+            self.assertEqual([c.response().status for c in clients], [200] * 6, f"turn {turn}")
+            closing.join()
 
     def test_upstream_connections_are_reused(self) -> None:
         for _ in range(20):
@@ -232,6 +255,30 @@ class Connections(EmbeddedCase):
                 self.assertEqual(client.reader.exactly(size), (PATTERN * 2)[:size])
             client.half_close()
             self.assertTrue(client.is_closed_by_peer())
+
+
+class Fields(EmbeddedCase):
+    routes = """
+  - timeout: 5s
+    retries: {attempts: 2, retryOn: connect-failure}
+    route:
+    - destination: {host: web.internal, subset: v1}
+"""
+
+    def test_fields_in_our_name_end_at_the_edge(self) -> None:
+        forged = ["x-envoy-upstream-rq-timeout-ms", "x-envoy-max-retries", "X-Envoy-Retry-On"]
+        forged += ["x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count", "X-NodeCtl-Anything"]
+        forged += ["X-Forwarded-For", "Forwarded"]
+        headers = [(name, "1") for name in forged] + [("x-mine", "1")]
+        self.assertEqual(self.fetch("/slow/50", headers=headers).status, 200)
+        seen = self.v1.requests()[-1]
+        self.assertIn(int(seen.get("x-envoy-expected-rq-timeout-ms")), range(4000, 5001))
+        self.assertEqual(seen.all("x-envoy-attempt-count"), ["1"])
+        self.assertEqual(seen.all("x-forwarded-for"), ["127.0.0.1"])
+        self.assertEqual(seen.all("x-mine"), ["1"])
+        for name in ("x-envoy-upstream-rq-timeout-ms", "x-envoy-max-retries", "x-envoy-retry-on",
+                     "x-nodectl-anything", "forwarded"):  # fmt: skip
+            self.assertEqual(seen.all(name), [], name)
 
 
 class SlowReader(EmbeddedCase):

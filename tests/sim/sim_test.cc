@@ -18,7 +18,7 @@ constexpr char kTcpService[] = "10.96.0.2:5432";
 constexpr char kBind[] = "0.0.0.0:8080";
 constexpr const char* kWeb[] = {"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"};
 constexpr char kChat[] = "10.1.0.8:80";
-constexpr char kDatabase[] = "10.1.0.9:5432";
+constexpr const char* kDatabase[] = {"10.1.0.9:5432", "10.1.0.10:5432"};
 
 // Sanitizers make everything many times slower; they look for other mistakes than the plain run.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -87,10 +87,12 @@ World::World(uint64_t world_seed) : seed(world_seed), dice(world_seed) {
     peers.push_back(std::make_unique<WebsocketOrigin>(*network));
     return peers.back().get();
   });
-  network->serve(SocketAddress::parse(kDatabase).value(), [this] {
-    peers.push_back(std::make_unique<EchoOrigin>(*network, "ready\n"));
-    return peers.back().get();
-  });
+  for (const char* address : kDatabase) {
+    network->serve(SocketAddress::parse(address).value(), [this] {
+      peers.push_back(std::make_unique<EchoOrigin>(*network, "ready\n"));
+      return peers.back().get();
+    });
+  }
   policy_dice = Rng(dice.next());
   load_policy();
 }
@@ -135,7 +137,8 @@ void World::load_policy() {
   policy.capture(kService, &table);
   policy.listen(kBind, &table);
   test::PrefixTable& tcp = policy.add_table();
-  tcp.entries.push_back({"", &policy.add_route(&policy.add_cluster("db", {kDatabase}))});
+  tcp.entries.push_back(
+      {"", &policy.add_route(&policy.add_cluster("db", {kDatabase[0], kDatabase[1]}))});
   policy.capture(kTcpService, &tcp, policy::Protocol::kTcp);
   network->set_snapshot(policy.snapshot);
 }

@@ -225,5 +225,15 @@ TEST(Allocation, NoneForPostWithRulesRetriesAndChunkedAnswer) {
           "\r\n0\r\n\r\n");
 }
 
+TEST(Allocation, NoneForCallersThatAskForTimeoutsAndRetries) {
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"}));
+  run(route, policy,
+      "GET /orders HTTP/1.1\r\nHost: shop\r\nx-envoy-upstream-rq-timeout-ms: 15000\r\n"
+      "x-envoy-upstream-rq-per-try-timeout-ms: 3000\r\nx-envoy-max-retries: 2\r\n"
+      "x-envoy-retry-on: gateway-error,connect-failure,nonsense\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+}
+
 }  // namespace
 }  // namespace np::test

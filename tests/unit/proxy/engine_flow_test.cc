@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies, back-pressure, half-close, cut answers, tunnels, opaque TCP, drain, idle times.
+// Bodies, back-pressure, half-close, cut answers, drain, idle times.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -10,15 +10,12 @@ namespace {
 
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr char kService[] = "10.96.0.10:9080";
 constexpr char kTcp[] = "10.96.0.11:3306";
-constexpr char kAuto[] = "10.96.0.12:7000";
 constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
 constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -31,11 +28,9 @@ class EngineFlow : public ::testing::Test {
     table->entries.push_back({"/", route});
     policy.capture(kService, table);
     policy::Cluster& db = policy.add_cluster("db", {"10.1.0.5:3306"});
-    tcp = &policy.add_table();
-    tcp->entries.push_back({"", &policy.add_route(&db)});
-    policy.capture(kTcp, tcp, policy::Protocol::kTcp);
-    policy::CapturedPort& any = policy.capture(kAuto, table, policy::Protocol::kAuto);
-    any.tcp_routes = tcp;
+    PrefixTable& tcp = policy.add_table();
+    tcp.entries.push_back({"", &policy.add_route(&db)});
+    policy.capture(kTcp, &tcp, policy::Protocol::kTcp);
   }
   // A client whose request is with the origin.
   std::pair<Socket*, Socket*> ask(std::string_view request = kGet) {
@@ -49,7 +44,6 @@ class EngineFlow : public ::testing::Test {
   policy::Cluster* cluster;
   policy::Route* route;
   PrefixTable* table;
-  PrefixTable* tcp;
   EngineRig rig;
 };
 
@@ -190,170 +184,6 @@ TEST_F(EngineFlow, BytesBehindAnAnswerAreNeverUsed) {
   rig.send(*client, kGet);
   EXPECT_EQ(rig.take(*client), "");
   EXPECT_EQ(rig.upstreams().size(), 2U);
-}
-
-TEST_F(EngineFlow, WebsocketBecomesATunnelBothWays) {
-  route->websocket = true;
-  rig.use(policy);
-  auto [client, origin] =
-      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-          "Sec-WebSocket-Key: abc=\r\n\r\nearly");
-  const std::string request = rig.take(*origin);
-  EXPECT_THAT(request, HasSubstr("websocket\r\n"));
-  EXPECT_THAT(request, HasSubstr("Sec-WebSocket-Key: abc=\r\n"));
-  rig.send(*origin,
-           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-           "\r\nhello");
-  const std::string answer = rig.take(*client);
-  EXPECT_THAT(answer, StartsWith("HTTP/1.1 101 "));
-  EXPECT_THAT(answer, HasSubstr("websocket\r\n"));
-  EXPECT_THAT(answer, EndsWith("\r\n\r\nhello"));
-  EXPECT_EQ(rig.take(*origin), "early");
-  rig.send(*client, "more");
-  EXPECT_EQ(rig.take(*origin), "more");
-  rig.finish(*client);  // half: the other direction stays
-  EXPECT_TRUE(origin->fin);
-  rig.send(*origin, "still");
-  EXPECT_EQ(rig.take(*client), "still");
-  rig.finish(*origin);
-  EXPECT_TRUE(client->closed && !client->aborted);
-  EXPECT_TRUE(origin->closed);
-  EXPECT_TRUE(rig.is_balanced());
-}
-
-TEST_F(EngineFlow, WebsocketClientMayFinishBeforeTheSwitch) {
-  route->websocket = true;
-  rig.use(policy);
-  auto [client, origin] =
-      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  rig.finish(*client);
-  rig.send(*origin,
-           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-           "\r\nhello");
-  EXPECT_TRUE(origin->fin);
-  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nhello"));
-  rig.finish(*origin);
-  EXPECT_TRUE(client->closed && !client->aborted);
-  EXPECT_TRUE(origin->closed);
-}
-
-TEST_F(EngineFlow, UpgradeIsNotForwardedWhereTheRouteForbidsIt) {
-  rig.use(policy);
-  auto [client, origin] =
-      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  EXPECT_THAT(rig.take(*origin), Not(HasSubstr("websocket")));
-  rig.send(*origin, kOk);
-  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 200"));
-}
-
-TEST_F(EngineFlow, OpaquePortIsDialledBeforeTheClientSpeaks) {
-  rig.use(policy);
-  Socket& client = rig.connect_captured(kTcp);
-  ASSERT_EQ(rig.upstreams().size(), 1U);
-  Socket& origin = rig.upstream(0);
-  EXPECT_TRUE(origin.target.abort_on_crash);
-  rig.open(origin);
-  rig.send(origin, "5.7.0-server");
-  EXPECT_EQ(rig.take(client), "5.7.0-server");
-  rig.send(client, "login");
-  EXPECT_EQ(rig.take(origin), "login");
-  rig.finish(origin);
-  EXPECT_TRUE(client.fin);
-  EXPECT_FALSE(client.closed);
-  rig.send(client, "bye");
-  EXPECT_EQ(rig.take(origin), "bye");
-  rig.finish(client);
-  EXPECT_TRUE(client.closed && !client.aborted);
-  EXPECT_TRUE(origin.closed && !origin.aborted);
-  EXPECT_EQ(rig.counters().ended_tcp_closed, 1U);
-  EXPECT_EQ(rig.engine().next_deadline(), kNever);
-}
-
-TEST_F(EngineFlow, OpaqueResetIsPassedOn) {
-  rig.use(policy);
-  Socket& client = rig.connect_captured(kTcp);
-  rig.open(rig.upstream(0));
-  rig.send(client, "x");
-  rig.fail(client);
-  EXPECT_TRUE(rig.upstream(0).closed && rig.upstream(0).aborted);
-}
-
-// A reload drops the policy that open tunnels began under; they go on and end as ever.
-TEST_F(EngineFlow, TunnelsDoNotKeepTheirPolicyAlive) {
-  route->websocket = true;
-  rig.use(policy);
-  auto [client, origin] =
-      ask("GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  Socket& opaque = rig.connect_captured(kTcp);
-  Socket& server = *rig.upstreams().back();
-  const std::weak_ptr<const policy::Snapshot> old = policy.snapshot;
-  policy.snapshot.reset();
-  const PolicyFixture empty;
-  rig.use(empty);
-  EXPECT_FALSE(old.expired());  // the answer's fields are still to be decided
-  rig.send(*origin,
-           "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-           "\r\n");
-  EXPECT_FALSE(old.expired());  // the other connects, and may need another endpoint
-  rig.open(server);
-  EXPECT_TRUE(old.expired());
-  rig.take(*client);
-  rig.send(*client, "ping");
-  EXPECT_THAT(rig.take(*origin), EndsWith("ping"));
-  rig.send(*origin, "pong");
-  EXPECT_EQ(rig.take(*client), "pong");
-  rig.finish(*client);
-  rig.finish(*origin);
-  EXPECT_TRUE(client->closed && !client->aborted);
-  rig.send(opaque, "x");
-  EXPECT_EQ(rig.take(server), "x");
-  rig.use(empty);  // the picker forgets what nobody uses
-  rig.fail(server);
-  EXPECT_TRUE(opaque.closed && opaque.aborted);
-  EXPECT_EQ(rig.engine().next_deadline(), kNever);
-  EXPECT_TRUE(rig.is_balanced());
-}
-
-TEST_F(EngineFlow, TunnelThatNeededARepeatGivesItsShareBack) {
-  route->websocket = true;
-  route->retry.attempts = 1;
-  route->retry.on = policy::kRetryConnectFailure;
-  cluster->pool.max_retries = 1;
-  rig.use(policy);
-  for (uint64_t repeats = 1; repeats <= 2; ++repeats) {
-    Socket& client = rig.connect_captured(kService);
-    rig.send(client,
-             "GET /ws HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-    rig.fail(*rig.upstreams().back(), proxy::Failure::kRefused);
-    rig.advance(milliseconds(25));
-    Socket& origin = *rig.upstreams().back();
-    rig.open(origin);
-    rig.send(origin,
-             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-             "\r\n");
-    EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 101 "));
-    EXPECT_EQ(rig.counters().upstream_rq_retry, repeats);
-  }
-}
-
-TEST_F(EngineFlow, UnknownProtocolIsToldFromTheFirstBytes) {
-  rig.use(policy);
-  Socket& http = rig.connect_captured(kAuto);
-  rig.send(http, "GE");
-  EXPECT_TRUE(rig.upstreams().empty());
-  rig.send(http, "T /x HTTP/1.1\r\nHost: r\r\n\r\n");
-  ASSERT_EQ(rig.upstreams().size(), 1U);
-  EXPECT_EQ(rig.upstream(0).target.remote.to_string(), "10.1.0.1:9080");
-  Socket& other = rig.connect_captured(kAuto);
-  rig.send(other, "\x16\x03\x01");
-  ASSERT_EQ(rig.upstreams().size(), 2U);
-  EXPECT_EQ(rig.upstream(1).target.remote.to_string(), "10.1.0.5:3306");
-  rig.open(rig.upstream(1));
-  EXPECT_EQ(rig.take(rig.upstream(1)), "\x16\x03\x01");
-  Socket& silent = rig.connect_captured(kAuto);
-  EXPECT_TRUE(silent.receiving);
-  rig.advance(milliseconds(50));
-  EXPECT_EQ(rig.upstreams().size(), 3U);
 }
 
 TEST_F(EngineFlow, DrainClosesIdleAndAnnouncesOnTheRest) {
