@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "base/arena.h"
 #include "http/codec.h"
 #include "policy/snapshot.h"
-#include "proxy/arena.h"
 #include "proxy/connection.h"
 #include "proxy/end_reason.h"
 #include "proxy/intrusive_list.h"
