@@ -62,6 +62,9 @@ void complete_hosts(Model& model) {
     for (RouteRule& rule : set.tcp) complete_rule(names, rule);
   }
   for (DestinationPolicy& policy : model.destinations) names.complete(policy.host);
+  for (QuotaSpecBinding& binding : model.mixer.quota_spec_bindings) {
+    for (QuotaSpecBinding::Target& target : binding.services) names.complete(target.host);
+  }
 }
 
 bool serves_mesh(const RouteSet& set) {

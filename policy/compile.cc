@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "policy/capture_builder.h"
+#include "policy/check_builder.h"
 #include "policy/gateway_builder.h"
 
 namespace np::policy {
@@ -37,7 +38,12 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   const RouteSets sets(model, registry, findings);
   TableBuilder tables(sets, routes, *snapshot, findings);
   CaptureBuilder(registry, sets, tables, ids, *snapshot, findings).build();
+<<<<<<< HEAD
   GatewayBuilder(model, sets, routes, tables, ids, *snapshot, findings).build();
+=======
+  GatewayBuilder(model, sets, routes, tables, *snapshot, findings).build();
+  CheckBuilder(model, registry, ids, *snapshot, findings).build();
+>>>>>>> wp
   snapshot->findings = findings.take();
   return snapshot;
 }

@@ -72,6 +72,16 @@ void append(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
+void append(MixerModel& to, MixerModel& from) {
+  append(to.quota_handlers, from.quota_handlers);
+  append(to.quota_instances, from.quota_instances);
+  append(to.deniers, from.deniers);
+  append(to.check_nothings, from.check_nothings);
+  append(to.rules, from.rules);
+  append(to.quota_specs, from.quota_specs);
+  append(to.quota_spec_bindings, from.quota_spec_bindings);
+}
+
 void append(Model& to, Model& from) {
   append(to.services, from.services);
   append(to.pods, from.pods);
@@ -79,6 +89,7 @@ void append(Model& to, Model& from) {
   append(to.routes, from.routes);
   append(to.destinations, from.destinations);
   append(to.gateways, from.gateways);
+  append(to.mixer, from.mixer);
 }
 
 }  // namespace

@@ -17,24 +17,12 @@
 
 #include "base/address.h"
 #include "base/time.h"
+#include "policy/mixer_model.h"
+#include "policy/model_base.h"
 
 namespace np::policy {
 
 inline constexpr uint32_t kPerMillion = 1'000'000;
-
-using Labels = std::map<std::string, std::string>;
-
-// Where a piece of policy came from: for messages, traces, `describe` and conflict rules.
-struct Origin {
-  std::string kind;  // "RouteRule", "VirtualService", ...
-  std::string ns;    // namespace
-  std::string name;
-  std::string file;       // as the user gave it; "" for stored objects
-  int line = 0;           // 1-based line of the object's first key
-  uint64_t sequence = 0;  // order of first acceptance: smaller is older
-
-  std::string to_string() const;  // "RouteRule istio-system/reviews-default"
-};
 
 // ---- registry -------------------------------------------------------------------------------
 
@@ -77,6 +65,7 @@ struct Pod {
   std::vector<IpAddress> ips;
   std::map<std::string, uint16_t> named_ports;
   std::string service_account;
+  std::string service;        // host of the service that it belongs to; compile() finds it
   bool ready = true;          // takes part as an endpoint
   bool host_network = false;  // reported as unsupported for capture (R12)
 };
@@ -93,18 +82,6 @@ struct StaticEndpoint {
 };
 
 // ---- matching -------------------------------------------------------------------------------
-
-struct StringMatch {
-  enum class Kind : uint8_t { kExact, kPrefix, kRegex, kPresent, kPathElements };
-  Kind kind = Kind::kExact;
-  std::string value;
-  bool ignore_case = false;
-};
-
-struct NamedMatch {
-  std::string name;  // header names in lower case
-  StringMatch match;
-};
 
 // All set conditions must hold.
 struct MatchCondition {
@@ -365,6 +342,7 @@ struct Model {
   std::vector<RouteSet> routes;
   std::vector<DestinationPolicy> destinations;
   std::vector<Gateway> gateways;
+  MixerModel mixer;
 };
 
 }  // namespace np::policy

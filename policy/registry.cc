@@ -76,6 +76,7 @@ Registry::Registry(const CompileInput& input, IdTable& ids, Snapshot& snapshot, 
     static_by_host_[endpoint.host].push_back(&endpoint);
   }
   for (const Service* service : by_age(model_.services)) add_service(*service);
+  name_pod_services(snapshot);
   std::stable_sort(wildcards_.begin(), wildcards_.end(),
                    [](const ServiceRecord* a, const ServiceRecord* b) {
                      return a->service->host.size() > b->service->host.size();
@@ -136,6 +137,26 @@ void Registry::add_members(ServiceRecord& record) {
     }
   }
   record.members = std::make_shared<const std::vector<uint32_t>>(members.begin(), members.end());
+}
+
+// A pod of several services is of the one whose namespace/name comes first.
+void Registry::name_pod_services(Snapshot& snapshot) {
+  std::vector<const ServiceRecord*> ordered;
+  for (const auto& record : records_) ordered.push_back(record.get());
+  std::sort(ordered.begin(), ordered.end(), [](const ServiceRecord* a, const ServiceRecord* b) {
+    const Origin& first = a->service->origin;
+    const Origin& second = b->service->origin;
+    return std::tie(first.ns, first.name, a->service->host) <
+           std::tie(second.ns, second.name, b->service->host);
+  });
+  std::unordered_map<uint32_t, Pod*> pods;
+  for (const auto& entry : snapshot.pods) pods.emplace(entry->id, &entry->pod);
+  for (const ServiceRecord* record : ordered) {
+    for (const uint32_t member : *record->members) {
+      Pod& pod = *pods.at(member);
+      if (pod.service.empty()) pod.service = record->service->host;
+    }
+  }
 }
 
 void Registry::add_addresses(ServiceRecord& record) {

@@ -46,6 +46,7 @@ class Registry {
  private:
   void add_pods(Snapshot& snapshot);
   void add_service(const Service& service);
+  void name_pod_services(Snapshot& snapshot);
   void add_members(ServiceRecord& record);
   void add_addresses(ServiceRecord& record);
   void add_endpoints(ServiceRecord& record, size_t port_index);

@@ -59,6 +59,9 @@ struct Endpoint {
   Instant joined;  // for slow start: when it first appeared
 };
 
+struct ClusterChecks;  // policy/quota.h
+struct CheckPolicy;
+
 // One load-balanced set: a service port, narrowed to a subset.
 struct Cluster {
   uint32_t id = 0;          // stable per name
@@ -77,6 +80,7 @@ struct Cluster {
   // Ring hash: sorted {hash, endpoint index}; maglev: endpoint index per table slot.
   std::vector<std::pair<uint64_t, uint32_t>> ring;
   std::vector<uint32_t> maglev;
+  const ClusterChecks* checks = nullptr;  // rate limits and denials; null: none
 };
 
 struct WeightedCluster {
@@ -171,7 +175,7 @@ struct GatewayListener {
 
 // Warnings and refusals of compile(): they become object statuses.
 struct Finding {
-  enum class Level : uint8_t { kNote, kWarning, kInactive };
+  enum class Level : uint8_t { kNote, kWarning, kInactive, kScope };
   Level level = Level::kWarning;
   Origin origin;
   std::string message;
@@ -207,6 +211,7 @@ class Snapshot {
   std::vector<std::pair<CapturePrefix, const CapturedPort*>> by_prefix;  // longest first
   std::vector<std::unique_ptr<PodEntry>> pods;
   std::unordered_map<IpAddress, const PodEntry*, IpAddressHash> pod_by_ip;
+  std::shared_ptr<const CheckPolicy> checks;  // owns what Cluster::checks points at
 };
 
 // Path and authority that go upstream for a matched request. Appends to `path` (with query) and

@@ -11,10 +11,14 @@
 #include <string>
 #include <vector>
 
+#include "base/arena.h"
 #include "http/codec.h"
 #include "policy/snapshot.h"
-#include "proxy/arena.h"
-#include "proxy/call_terms.h"
+#include "base/arena.h"
+#include "http/codec.h"
+#include "policy/snapshot.h"
+#include "proxy/connection.h"
+#include "proxy/exchange_event.h"
 #include "proxy/connection.h"
 #include "proxy/exchange_event.h"
 #include "proxy/intrusive_list.h"
