@@ -33,17 +33,14 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   const Registry registry(input, ids, *snapshot, findings);
   DestinationPolicies policies(model, findings);
   check_policies(model, registry, policies, findings);
-  ClusterBuilder clusters(policies, ids, *snapshot);
+  TrafficBuilder traffic(input, findings);
+  ClusterBuilder clusters(policies, traffic, ids, *snapshot);
   RouteBuilder routes(registry, clusters, ids, *snapshot, findings);
   const RouteSets sets(model, registry, findings);
   TableBuilder tables(sets, routes, *snapshot, findings);
   CaptureBuilder(registry, sets, tables, ids, *snapshot, findings).build();
-<<<<<<< HEAD
   GatewayBuilder(model, sets, routes, tables, ids, *snapshot, findings).build();
-=======
-  GatewayBuilder(model, sets, routes, tables, *snapshot, findings).build();
   CheckBuilder(model, registry, ids, *snapshot, findings).build();
->>>>>>> wp
   snapshot->findings = findings.take();
   return snapshot;
 }
