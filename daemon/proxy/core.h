@@ -24,6 +24,7 @@
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
+#include "proxy/request_checker.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
 
@@ -60,6 +61,7 @@ class Core {
   TimerWheel& timers() { return timers_; }
   BlockPool& blocks() { return blocks_; }
   Picker& picker() { return picker_; }
+  RequestChecker& checker() { return checker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
 
@@ -164,6 +166,7 @@ class Core {
   TimerWheel timers_;
   BlockPool blocks_;
   Picker picker_;
+  RequestChecker checker_;
   Pools pools_;
   Slab<Connection> connections_;
   Slab<Exchange> exchanges_;

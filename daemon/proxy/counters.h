@@ -71,7 +71,11 @@ namespace np::proxy {
   X(tcp_cx_ended, "opaque connections ended")                                        \
   X(tunnels, "requests that became byte tunnels")                                    \
   X(snapshots, "policy snapshots taken over")                                        \
-  X(timers_fired, "deadlines that were reached")
+  X(timers_fired, "deadlines that were reached")                                     \
+  X(rate_limit_ok, "charges granted by a quota")                                     \
+  X(rate_limit_repeated, "charges left out because the request was charged before")  \
+  X(rate_limit_untracked, "charges left out because a quota has too many tuples")    \
+  X(check_errors, "rules skipped because an attribute they need is missing")
 
 inline constexpr size_t kTimerLateBuckets = 20;  // of 1 ms, then one for everything later
 inline constexpr size_t kPhaseCount = 5;

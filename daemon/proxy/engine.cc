@@ -51,7 +51,8 @@ Core::Core(const EngineConfig& config)
       counters_(config.counters),
       rng_(config.seed),
       loop_token_(config.loop_token != 0 ? config.loop_token : config.seed),
-      picker_(rng_) {
+      picker_(rng_),
+      checker_(config.quota_windows, config.seed) {
   NP_CHECK(counters_ != nullptr);
 }
 

@@ -107,12 +107,15 @@ struct EngineLimits;    // proxy/limits.h: every buffer, queue and timeout with 
 struct EngineCounters;  // proxy/counters.h: fixed layout of u64, lives in memory of the driver's
                         // choice
 
+class QuotaWindows;  // proxy/quota_windows.h: what was spent of rate limits, of the whole node
+
 struct EngineConfig {
   uint64_t seed = 0;        // of the shard's Rng
   uint64_t loop_token = 0;  // the same for all shards of a daemon: names it in the loop guard
                             // header; 0: taken from the seed
-  const EngineLimits* limits = nullptr;  // null: defaults
-  EngineCounters* counters = nullptr;    // never null
+  const EngineLimits* limits = nullptr;   // null: defaults
+  EngineCounters* counters = nullptr;     // never null
+  QuotaWindows* quota_windows = nullptr;  // shared by all shards; null: the engine counts alone
 };
 
 class Engine {

@@ -284,7 +284,7 @@ void Exchange::settle_downstream(EndReason reason) {
   Connection* client = core_->find(downstream_);
   if (client == nullptr || client->is_closed()) return;
   const Outcome outcome = outcome_of(reason);
-  if (outcome == Outcome::kRefused) {
+  if (outcome == Outcome::kRefused && !answer_started_) {
     const OwnAnswer own = own_answer(reason);
     answer(status_ != 0 ? status_ : own.status, own.body, "text/plain");
   }

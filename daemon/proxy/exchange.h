@@ -25,6 +25,7 @@
 namespace np::proxy {
 
 class Core;
+struct Refusal;
 struct SnapshotPin;
 
 enum class Phase : uint8_t { kDecide, kDelay, kAcquire, kExchange, kFinish };
@@ -124,6 +125,10 @@ class Exchange : public SlabObject {
   bool answer_preflight();
   void answer_route();
   bool draw(uint32_t per_million);
+
+  // exchange_checks.cc: rate limits and denials
+  bool refused_by_checks();
+  void refuse(const Refusal& refusal);
 
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();

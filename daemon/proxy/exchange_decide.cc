@@ -276,6 +276,7 @@ void Exchange::after_delay() {
     enter_finish(EndReason::kFaultAbort);
     return;
   }
+  if (refused_by_checks()) return;
   if (route.cors && answer_preflight()) return;
   if (route.action != policy::Route::Action::kForward) {
     answer_route();

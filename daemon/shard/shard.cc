@@ -26,6 +26,7 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.loop_token = options.loop_token;
   config.limits = options.engine_limits;
   config.counters = options.engine_counters;
+  config.quota_windows = options.quota_windows;
   return config;
 }
 

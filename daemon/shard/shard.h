@@ -39,6 +39,7 @@ struct ShardOptions {
   std::span<FlowRecord> records;
   const proxy::EngineLimits* engine_limits = nullptr;
   proxy::EngineCounters* engine_counters = nullptr;
+  proxy::QuotaWindows* quota_windows = nullptr;  // of all shards
   ShardCounters* counters = nullptr;
   PodSocketThread* pod_sockets = nullptr;
   uint64_t* heartbeat_ns = nullptr;  // of the one shard that writes it

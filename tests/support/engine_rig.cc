@@ -8,13 +8,14 @@ namespace np::test {
 using proxy::Action;
 using proxy::TransportEvent;
 
-EngineRig::EngineRig(proxy::EngineLimits limits)
+EngineRig::EngineRig(proxy::EngineLimits limits, proxy::QuotaWindows* windows)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
   proxy::EngineConfig config;
   config.seed = 7;
   config.limits = &limits;
   config.counters = counters_.get();
+  config.quota_windows = windows;
   engine_ = std::make_unique<proxy::Engine>(config);
 }
 

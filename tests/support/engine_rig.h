@@ -33,7 +33,8 @@ class EngineRig {
     std::shared_ptr<void> kept;
   };
 
-  explicit EngineRig(proxy::EngineLimits limits = {});
+  // `windows`: shared with other rigs, as shards share them.
+  explicit EngineRig(proxy::EngineLimits limits = {}, proxy::QuotaWindows* windows = nullptr);
 
   void use(const PolicyFixture& policy);
   // Index of the new client connection.
