@@ -25,6 +25,7 @@
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
+#include "proxy/request_checker.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
 
@@ -62,6 +63,7 @@ class Core {
   TimerWheel& timers() { return timers_; }
   BlockPool& blocks() { return blocks_; }
   Picker& picker() { return picker_; }
+  RequestChecker& checker() { return checker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
@@ -197,6 +199,7 @@ class Core {
   BlockPool blocks_;
   Picker picker_;
   Prober prober_;
+  RequestChecker checker_;
   Pools pools_;
   Slab<Connection> connections_;
   Slab<Exchange> exchanges_;

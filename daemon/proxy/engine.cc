@@ -59,7 +59,8 @@ Core::Core(const EngineConfig& config)
       node_(config.node != nullptr ? config.node : own_node_.get()),
       shard_(config.shard),
       picker_(rng_, *node_, shard_),
-      prober_(rng_, timers_, *node_, shard_) {
+      prober_(rng_, timers_, *node_, shard_),
+      checker_(config.quota_windows, config.seed) {
   NP_CHECK(counters_ != nullptr);
 }
 

@@ -308,7 +308,7 @@ void Exchange::settle_downstream(EndReason reason) {
   Connection* client = core_->find(downstream_);
   if (client == nullptr || client->is_closed()) return;
   const Outcome outcome = outcome_of(reason);
-  if (outcome == Outcome::kRefused) {
+  if (outcome == Outcome::kRefused && !answer_started_) {
     const OwnAnswer own = own_answer(reason);
     if (reason == EndReason::kOverflow) out_fields_.push_back({"x-envoy-overloaded", "true"});
     answer(status_ != 0 ? status_ : own.status, own.body, "text/plain");

@@ -29,6 +29,7 @@
 namespace np::proxy {
 
 class Core;
+struct Refusal;
 struct ShardGroup;
 struct SnapshotPin;
 
@@ -121,6 +122,10 @@ class Exchange : public SlabObject {
   bool inject_abort();
   void begin_slow_answer();
   void start_route_clock();
+
+  // exchange_checks.cc: rate limits and denials
+  bool refused_by_checks();
+  void refuse(const Refusal& refusal);
 
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();

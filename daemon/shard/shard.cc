@@ -28,6 +28,7 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.counters = options.engine_counters;
   config.node = options.node;
   config.shard = options.index;
+  config.quota_windows = options.quota_windows;
   return config;
 }
 

@@ -19,6 +19,7 @@
 
 #include "bpf/abi/np_abi.h"
 #include "proxy/node_state.h"
+#include "proxy/quota_windows.h"
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
@@ -157,6 +158,7 @@ class ShardPool::Impl {
   InboxWakes wakes_;
   proxy::NodeState node_;
   std::vector<ShardCounters> own_counters_;
+  std::unique_ptr<proxy::QuotaWindows> quota_windows_;
   std::vector<OpenListener> listeners_;
   std::unique_ptr<PodSocketThread> pod_sockets_;
   std::vector<std::unique_ptr<Shard>> shards_;
@@ -187,6 +189,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.engine_limits = options_.engine_limits;
   options.node = const_cast<proxy::NodeState*>(&node_);
   options.engine_counters = options_.engine_counters[index];
+  options.quota_windows = quota_windows_.get();
   options.counters = const_cast<ShardCounters*>(&counters_of(index));
   options.pod_sockets = pod_sockets_.get();
   options.heartbeat_ns = index == 0 ? options_.heartbeat_ns : nullptr;
@@ -198,6 +201,7 @@ Result<void> ShardPool::Impl::open() {
   if (options_.seed == 0 && ::getrandom(&options_.seed, sizeof options_.seed, 0) < 0) {
     options_.seed = wall_clock_ns();
   }
+  quota_windows_ = std::make_unique<proxy::QuotaWindows>(options_.seed);
   if (options_.proxy_netns_fd >= 0) {
     PodSocketOptions pod_options;
     pod_options.netns_fd = options_.proxy_netns_fd;

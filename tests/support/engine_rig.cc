@@ -8,7 +8,8 @@ namespace np::test {
 using proxy::Action;
 using proxy::TransportEvent;
 
-EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits)
+EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits,
+                     proxy::QuotaWindows* windows)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
   proxy::EngineConfig config;
@@ -17,6 +18,7 @@ EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits
   config.shard = shard;
   config.limits = &limits;
   config.counters = counters_.get();
+  config.quota_windows = windows;
   engine_ = std::make_unique<proxy::Engine>(config);
 }
 
