@@ -38,12 +38,8 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   const RouteSets sets(model, registry, findings);
   TableBuilder tables(sets, routes, *snapshot, findings);
   CaptureBuilder(registry, sets, tables, ids, *snapshot, findings).build();
-<<<<<<< HEAD
   GatewayBuilder(model, sets, routes, tables, ids, *snapshot, findings).build();
-=======
-  GatewayBuilder(model, sets, routes, tables, *snapshot, findings).build();
   CheckBuilder(model, registry, ids, *snapshot, findings).build();
->>>>>>> wp
   snapshot->findings = findings.take();
   return snapshot;
 }

@@ -17,22 +17,13 @@
 namespace np::policy {
 
 // Gives every name one number for as long as the process lives, never 0 and never another name's.
-<<<<<<< HEAD
-// Separate spaces for services, clusters, routes, endpoints, pods and workloads. Numbers of
+// Separate spaces for services, clusters, routes, endpoints, pods, workloads and quotas. Numbers of
 // services and pods are keys of kernel maps that outlive a worker: they derive from the name, so
 // that the next worker finds the same. The others count from 1, because the engine uses them as
 // indices.
 class IdTable {
  public:
-  enum class Space : uint8_t { kService, kCluster, kRoute, kEndpoint, kPod, kWorkload };
-=======
-// Separate spaces for services, clusters, routes, endpoints, pods and quotas. Numbers of services
-// and pods are keys of kernel maps that outlive a worker: they derive from the name, so that the
-// next worker finds the same. The others count from 1, because the engine uses them as indices.
-class IdTable {
- public:
-  enum class Space : uint8_t { kService, kCluster, kRoute, kEndpoint, kPod, kQuota };
->>>>>>> wp
+  enum class Space : uint8_t { kService, kCluster, kRoute, kEndpoint, kPod, kWorkload, kQuota };
   uint32_t id(Space space, const std::string& name);
   // When an endpoint was first seen, for slow start; set on first call.
   Instant first_seen(uint32_t endpoint_id, Instant now);
