@@ -62,6 +62,13 @@ std::string event_text(const EjectionEvent& event) {
       return who + " is back, on probation";
     case EjectionEvent::Kind::kUnejected:
       return who + " was brought back by hand, on probation";
+    case EjectionEvent::Kind::kWouldEject:
+      return who + " would be ejected (shadow): " + proxy::to_text(event.cause) +
+             ", the last one " + result_text(event.last);
+    case EjectionEvent::Kind::kUnhealthy:
+      return who + " fails its health checks";
+    case EjectionEvent::Kind::kHealthy:
+      return who + " passes its health checks";
   }
   return who;
 }
@@ -74,15 +81,20 @@ control::EndpointStanding standing_of(const proxy::ServiceHealth::View& view) {
   standing.unanswered = view.unanswered;
   const Instant now = monotonic_now();
   for (const proxy::SeenFailure& failure : view.failures) {
-    standing.failures.push_back(result_text(failure.result) + " " +
-                                seconds_text(now - failure.at) + " ago");
+    standing.failures.push_back(result_text(failure.result) + " " + seconds_text(now - failure.at) +
+                                " ago");
+  }
+  if (view.unhealthy) {
+    standing.state = "unhealthy";
+    standing.reason = "fails its health checks";
   }
   if (!view.ejected) return standing;
   standing.state = "ejected";
   standing.since_unix_ns = to_unix_ns(view.ejected_at);
   standing.until_unix_ns = to_unix_ns(view.until);
-  standing.reason = view.cause == proxy::EjectionCause::kNone ? "ejected before the worker restarted"
-                                                              : proxy::to_text(view.cause);
+  standing.reason = view.cause == proxy::EjectionCause::kNone
+                        ? "ejected before the worker restarted"
+                        : proxy::to_text(view.cause);
   if (!view.failures.empty()) standing.reason += ": " + standing.failures.back();
   return standing;
 }

@@ -31,7 +31,8 @@ class KernelEjections final : public proxy::EjectionStore {
   std::atomic<uint64_t> failed_writes_{0};
 };
 
-// `nodectl endpoints`, `uneject` and the log. notify() by any shard, the rest by the control thread.
+// `nodectl endpoints`, `uneject` and the log. notify() by any shard, the rest by the control
+// thread.
 class EjectionWatch final : public control::EndpointWatch {
  public:
   static Result<std::unique_ptr<EjectionWatch>> create();

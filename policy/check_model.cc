@@ -56,6 +56,7 @@ void complete_rule(const ShortNames& names, RouteRule& rule) {
 
 void complete_hosts(Model& model) {
   ShortNames names(model);
+  for (HostTraffic& traffic : model.traffic) names.complete(traffic.host);
   for (RouteSet& set : model.routes) {
     for (std::string& host : set.hosts) names.complete(host);
     for (RouteRule& rule : set.http) complete_rule(names, rule);

@@ -151,6 +151,7 @@ const Cluster& ClusterBuilder::make(Recipe recipe) {
   if (policy.load_balancing) cluster.load_balancing = *policy.load_balancing;
   if (policy.pool) cluster.pool = *policy.pool;
   cluster.outlier = policy.outlier;
+  traffic_.apply(cluster, recipe.labels);
   warn_of_vain_ejection(cluster, host);
   if (cluster.load_balancing.kind == LoadBalancing::Kind::kPassthrough) {
     cluster.original_destination = true;

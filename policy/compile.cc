@@ -33,7 +33,8 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   const Registry registry(input, ids, *snapshot, findings);
   DestinationPolicies policies(model, findings);
   check_policies(model, registry, policies, findings);
-  ClusterBuilder clusters(policies, ids, *snapshot);
+  TrafficBuilder traffic(input, findings);
+  ClusterBuilder clusters(policies, traffic, ids, *snapshot);
   RouteBuilder routes(registry, clusters, ids, *snapshot, findings);
   const RouteSets sets(model, registry, findings);
   TableBuilder tables(sets, routes, *snapshot, findings);

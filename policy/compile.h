@@ -42,7 +42,8 @@ struct CompileInput {
   const Model* model = nullptr;
   const DnsAnswers* dns = nullptr;  // may be null
   uint64_t generation = 0;
-  Instant now;  // handed in: policy reads no clock
+  Instant now;               // handed in: policy reads no clock
+  uint64_t unix_now_ns = 0;  // the same moment as people count time
 };
 
 // Never fails on a model that validate() accepted: what cannot act becomes a Finding.

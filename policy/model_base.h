@@ -16,9 +16,10 @@ struct Origin {
   std::string kind;  // "RouteRule", "VirtualService", ...
   std::string ns;    // namespace
   std::string name;
-  std::string file;       // as the user gave it; "" for stored objects
-  int line = 0;           // 1-based line of the object's first key
-  uint64_t sequence = 0;  // order of first acceptance: smaller is older
+  std::string file;              // as the user gave it; "" for stored objects
+  int line = 0;                  // 1-based line of the object's first key
+  uint64_t sequence = 0;         // order of first acceptance: smaller is older
+  uint64_t changed_unix_ns = 0;  // when its present text was accepted; 0: not stored yet
 
   std::string to_string() const;  // "RouteRule istio-system/reviews-default"
 };

@@ -62,6 +62,29 @@ struct Endpoint {
 struct ClusterChecks;  // policy/quota.h
 struct CheckPolicy;
 
+class RequestMatcher {
+ public:
+  virtual ~RequestMatcher() = default;
+  virtual bool holds(const RequestView& request, const CallerView& caller) const = 0;
+};
+
+// A fault of a TrafficPolicy, on the way to a cluster whatever route leads there.
+struct HostFault {
+  std::string name;
+  std::string object;                             // "TrafficPolicy default/slow"
+  std::shared_ptr<const RequestMatcher> matcher;  // null: every request
+  Fault fault;
+  Instant ends = kNever;
+  bool shadow = false;  // counted, not injected
+};
+
+// Weighted splits in which a person keeps a side: the same value lands at the same point of the sum
+// of weights, so that only those move whose point changes sides.
+struct StickySplit {
+  LoadBalancing balancing;  // what request_hash() looks at
+  uint64_t salt = 0;        // splits of other hosts fall differently
+};
+
 // One load-balanced set: a service port, narrowed to a subset.
 struct Cluster {
   uint32_t id = 0;          // stable per name
@@ -76,7 +99,9 @@ struct Cluster {
   LoadBalancing load_balancing;
   ConnectionPool pool;
   std::optional<Outlier> outlier;
-  bool source_pod = false;  // upstream keeps the pod's address (annotation source: pod)
+  std::optional<HealthCheck> health_check;
+  std::vector<HostFault> faults;  // the first that matches is used instead of the route's
+  bool source_pod = false;        // upstream keeps the pod's address (annotation source: pod)
   // Ring hash: sorted {hash, endpoint index}; maglev: endpoint index per table slot.
   std::vector<std::pair<uint64_t, uint32_t>> ring;
   std::vector<uint32_t> maglev;
@@ -99,6 +124,7 @@ struct Route {
   Action action = Action::kForward;
   std::vector<WeightedCluster> clusters;
   uint64_t total_weight = 0;
+  std::shared_ptr<const StickySplit> sticky;  // null: drawn for each request
   std::optional<Redirect> redirect;
   std::optional<DirectResponse> direct_response;
   std::optional<Rewrite> rewrite;

@@ -49,7 +49,8 @@ void add_cluster(const policy::Cluster& cluster, EndpointRows& rows) {
     EndpointRow& row = rows[{cluster.host, cluster.port, endpoint.address.to_string()}];
     row.endpoint = endpoint;
     if (!cluster.subset.empty()) row.subsets.insert(cluster.subset);
-    row.can_be_ejected = row.can_be_ejected || cluster.outlier.has_value();
+    row.can_be_ejected =
+        row.can_be_ejected || cluster.outlier.has_value() || cluster.health_check.has_value();
   }
 }
 
@@ -104,7 +105,8 @@ Json to_json(const RowKey& key, const EndpointRow& row, const std::string& ns) {
 // Where the clusters of a host and port are kept by the shards.
 std::map<std::pair<std::string, uint16_t>, uint32_t> service_ids(const policy::Snapshot& snapshot) {
   std::map<std::pair<std::string, uint16_t>, uint32_t> ids;
-  for (const auto& cluster : snapshot.clusters) ids[{cluster->host, cluster->port}] = cluster->service_id;
+  for (const auto& cluster : snapshot.clusters)
+    ids[{cluster->host, cluster->port}] = cluster->service_id;
   return ids;
 }
 
@@ -141,8 +143,10 @@ Json uneject_endpoint(const Controller& controller, EndpointWatch* watch,
   const auto wanted = SocketAddress::parse(address);
   const auto ip = IpAddress::parse(address);
   if (!wanted && !ip) {
-    return refusal("ADDR: found \"" + address + "\"; allowed: ADDRESS:PORT or ADDRESS, as `nodectl "
-                   "endpoints " + service + "` shows it");
+    return refusal("ADDR: found \"" + address +
+                   "\"; allowed: ADDRESS:PORT or ADDRESS, as `nodectl "
+                   "endpoints " +
+                   service + "` shows it");
   }
   bool knows_service = false;
   uint32_t count = 0;

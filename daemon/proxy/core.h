@@ -105,6 +105,8 @@ class Core {
   bool take_retry_share(ShardGroup* group);
   void give_back_retry_share(ShardGroup* group);
 
+  void probe_ended(uint32_t slot, ProbeResult result);
+
   // ---- shared with other shards (core_limits.cc) ----
   // The limits of the cluster for this caller's workload; null: it has none.
   ShardGroup* group_of(const policy::Cluster& cluster, uint32_t caller);
@@ -143,6 +145,7 @@ class Core {
   void failed(Connection& connection, Failure failure);
   void lose(Connection& connection);
   bool may_parse(const Connection& connection);
+  bool is_throttled(const Connection& connection);
   // `is_queued`: the slice is the front of the connection's input.
   size_t parse(Connection& connection, const Slice& slice, bool is_queued);
   void parse_input(Connection& connection);
@@ -168,6 +171,7 @@ class Core {
   void trim(ShardGroup& group);
   void end_admission(Connection& connection);
   void arm_sweep(Instant at);
+  void begin_probe(uint32_t slot);
   bool has_mail() const;
   void read_mail();
 
@@ -192,6 +196,7 @@ class Core {
   Timer sweep_timer_;
   BlockPool blocks_;
   Picker picker_;
+  Prober prober_;
   Pools pools_;
   Slab<Connection> connections_;
   Slab<Exchange> exchanges_;

@@ -85,6 +85,8 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
   const ServiceHealth::Verdict verdict =
       service.report(endpoint, cluster, result, probation, now_, shard_);
   if (verdict.overflow) ++counters_->outlier_ejections_overflow;
+  if (verdict.shadow) ++counters_->outlier_ejections_shadow;
+  if (verdict.sweep) arm_sweep(service.next_sweep());
   if (!verdict.ejected) return;
   ++counters_->outlier_ejections_enforced_total;
   switch (verdict.cause) {
@@ -97,8 +99,11 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
     case EjectionCause::kConsecutiveLocal:
       ++counters_->outlier_ejections_consecutive_local;
       break;
+    case EjectionCause::kSuccessRate:
+    case EjectionCause::kFailurePercentage:
+    case EjectionCause::kLatency:
     case EjectionCause::kNone:
-      break;
+      break;  // found by a sweep, not by a request
   }
   arm_sweep(service.next_sweep());
 }
@@ -108,6 +113,19 @@ void Core::arm_sweep(Instant at) {
   if (at == kNever || (sweep_timer_.armed && sweep_timer_.deadline <= at)) return;
   sweep_timer_.owner = Timer::Owner::kCore;
   timers_.arm(sweep_timer_, at);
+}
+
+// ---- health checks ---------------------------------------------------------------------------
+
+void Core::begin_probe(uint32_t slot) {
+  const ProbeTarget* target = draining_ ? nullptr : prober_.begin(slot);
+  if (target != nullptr) exchanges_.take().begin_probe(*this, *target);
+}
+
+void Core::probe_ended(uint32_t slot, ProbeResult result) {
+  ++counters_->health_checks;
+  if (result != ProbeResult::kGood) ++counters_->health_checks_failed;
+  prober_.ended(slot, result, now_);
 }
 
 // ---- mail ------------------------------------------------------------------------------------

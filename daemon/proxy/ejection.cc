@@ -2,6 +2,7 @@
 #include "proxy/ejection.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "proxy/node_state.h"
@@ -30,11 +31,6 @@ bool is_failure(const TryResult& result) {
       return true;
   }
   return true;
-}
-
-uint32_t consecutive_of(const EndpointHealth& endpoint) {
-  return std::max(
-      {endpoint.consecutive_5xx, endpoint.consecutive_gateway, endpoint.consecutive_local});
 }
 
 // What traffic-semantics 3.4 counts, per try.
@@ -88,11 +84,6 @@ bool would_matter(const policy::Outlier& outlier, const Standing& standing) {
   return left * kWhole >= uint64_t{outlier.panic_percent} * standing.endpoints;
 }
 
-void set_flag(EndpointHealth& endpoint, uint32_t flag, bool on) {
-  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
-  endpoint.flags.store(on ? flags | flag : flags & ~flag, std::memory_order_release);
-}
-
 }  // namespace
 
 const char* to_text(EjectionCause cause) {
@@ -105,6 +96,12 @@ const char* to_text(EjectionCause cause) {
       return "consecutive gateway errors";
     case EjectionCause::kConsecutiveLocal:
       return "consecutive local-origin failures";
+    case EjectionCause::kSuccessRate:
+      return "success rate";
+    case EjectionCause::kFailurePercentage:
+      return "failure percentage";
+    case EjectionCause::kLatency:
+      return "latency";
   }
   return "none";
 }
@@ -134,19 +131,33 @@ EndpointHealth& ServiceHealth::endpoint(const SocketAddress& address) {
 }
 
 void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t shard) {
-  if (!cluster.outlier) return;
   const SpinGuard guard(lock_);
+  if (!cluster.outlier) {
+    rules_.erase(cluster.id);
+    return;
+  }
   interval_ = std::max<Duration>(cluster.outlier->interval, std::chrono::milliseconds(1));
   if (swept_ == Instant{}) swept_ = now;
+  Rules& rules = rules_[cluster.id];
+  rules.outlier = *cluster.outlier;
+  rules.endpoints.clear();
   for (const policy::Endpoint& listed : cluster.endpoints) {
-    const auto found = endpoints_.find(listed.address);
-    if (found == endpoints_.end() || !found->second->restored) continue;
-    EndpointHealth& endpoint = *found->second;
-    endpoint.restored = false;
-    const EjectionCause cause = judge(endpoint, *cluster.outlier);
-    if (cause == EjectionCause::kNone || endpoint.is_ejected()) continue;
-    (void)try_eject(endpoint, cluster, cause, now, shard);
-    save(endpoint);
+    std::unique_ptr<EndpointHealth>& record = endpoints_[listed.address];
+    if (record == nullptr) {
+      record = std::make_unique<EndpointHealth>();
+      record->address = listed.address;
+    }
+    if (rules.outlier.looks_at_intervals() && record->window == nullptr) {
+      record->window = std::make_unique<EndpointWindow>();
+    }
+    rules.endpoints.push_back(record.get());
+  }
+  for (EndpointHealth* endpoint : rules.endpoints) {
+    if (!std::exchange(endpoint->restored, false)) continue;
+    const EjectionCause cause = judge(*endpoint, rules.outlier);
+    if (cause == EjectionCause::kNone || endpoint->is_ejected()) continue;
+    (void)try_eject(*endpoint, rules, cause, now, shard);
+    save(*endpoint);
   }
 }
 
@@ -157,17 +168,19 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   // Ejected endpoints are asked only in panic, which forgives everything.
   constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
   if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
-  const uint32_t forgiven = forgiven_failures(outlier);
-  if (forgiven == 0 || !may_eject(outlier, standing) || !would_matter(outlier, standing)) {
+  uint32_t forgiven = forgiven_failures(outlier);
+  if (outlier.shadow || forgiven == 0 || !may_eject(outlier, standing) ||
+      !would_matter(outlier, standing)) {
     return Permit::kPlain;
   }
   const SpinGuard guard(lock_);
+  if (outlier.half_open && endpoint.ejections > 0) forgiven = 1;
   const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
   if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
     return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
   }
   // The first request always goes: failures that did not lead to an ejection block nobody.
-  const uint32_t failed = std::min(consecutive_of(endpoint), forgiven - 1);
+  const uint32_t failed = std::min(endpoint.failures_in_a_row(), forgiven - 1);
   if (endpoint.unanswered >= forgiven - failed) return Permit::kNoRoom;
   ++endpoint.unanswered;
   save(endpoint);
@@ -179,7 +192,8 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
                                              const TryResult& result, bool probation, Instant now,
                                              uint32_t shard) {
   const bool failed = is_failure(result);
-  if (!failed && !probation && endpoint.is_plain()) return {};
+  const bool watched = cluster.outlier && cluster.outlier->looks_at_intervals();
+  if (!failed && !probation && !watched && endpoint.is_plain()) return {};
   const SpinGuard guard(lock_);
   if (probation) {
     NP_DCHECK(endpoint.unanswered > 0);
@@ -192,12 +206,17 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
   if (cluster.outlier) {
     count(endpoint, *cluster.outlier, result);
     const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
-    if (cause != EjectionCause::kNone && !endpoint.is_ejected()) {
-      verdict = try_eject(endpoint, cluster, cause, now, shard);
+    const auto rules = rules_.find(cluster.id);
+    if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
+      verdict = try_eject(endpoint, rules->second, cause, now, shard);
     }
   }
-  if (!failed && !endpoint.is_ejected()) set_flag(endpoint, EndpointHealth::kUnproven, false);
-  set_flag(endpoint, EndpointHealth::kFailing, consecutive_of(endpoint) > 0);
+  if (watched && endpoint.window != nullptr && !endpoint.is_ejected()) {
+    verdict.sweep = !std::exchange(windows_open_, true);
+    endpoint.window->add(failed, result.took);
+  }
+  if (!failed && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
+  endpoint.set(EndpointHealth::kFailing, endpoint.failures_in_a_row() > 0);
   save(endpoint);
   if (probation) wake_all(shard);
   return verdict;
@@ -213,20 +232,18 @@ void ServiceHealth::forget(EndpointHealth& endpoint, uint32_t shard) {
 
 // ---- ejection --------------------------------------------------------------------------------
 
-Standing ServiceHealth::standing(const policy::Cluster& cluster) const {
+Standing ServiceHealth::standing(const Rules& rules) {
   Standing standing;
-  standing.endpoints = static_cast<uint32_t>(cluster.endpoints.size());
-  for (const policy::Endpoint& listed : cluster.endpoints) {
-    const auto found = endpoints_.find(listed.address);
-    if (found != endpoints_.end() && found->second->is_ejected()) ++standing.ejected;
+  standing.endpoints = static_cast<uint32_t>(rules.endpoints.size());
+  for (const EndpointHealth* endpoint : rules.endpoints) {
+    if (endpoint->is_ejected()) ++standing.ejected;
   }
   return standing;
 }
 
-ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
-                                                const policy::Cluster& cluster, EjectionCause cause,
-                                                Instant now, uint32_t shard) {
-  const policy::Outlier& outlier = *cluster.outlier;
+ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const Rules& rules,
+                                                EjectionCause cause, Instant now, uint32_t shard) {
+  const policy::Outlier& outlier = rules.outlier;
   EjectionEvent event;
   event.service_id = service_id_;
   event.endpoint = endpoint.address;
@@ -235,7 +252,13 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
   if (endpoint.failure_count > 0) {
     event.last = endpoint.failures[(endpoint.failure_count - 1) % kSeenFailures].result;
   }
-  if (!may_eject(outlier, standing(cluster))) return {false, true, cause};
+  if (!may_eject(outlier, standing(rules))) return {.overflow = true, .cause = cause};
+  if (outlier.shadow) {
+    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+    event.kind = EjectionEvent::Kind::kWouldEject;
+    node_.add_event(event);
+    return {.shadow = true, .cause = cause};
+  }
   const Duration most = std::max(outlier.max_ejection_time, outlier.base_ejection_time);
   endpoint.multiplier = std::min<uint32_t>(endpoint.multiplier + 1, UINT16_MAX);
   const bool capped = outlier.base_ejection_time > most / endpoint.multiplier;
@@ -243,20 +266,22 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
   endpoint.until = now + (capped ? most : outlier.base_ejection_time * endpoint.multiplier);
   endpoint.cause = cause;
   ++endpoint.ejections;
-  set_flag(endpoint, EndpointHealth::kEjected, true);
+  endpoint.set(EndpointHealth::kEjected, true);
   version_.fetch_add(1, std::memory_order_release);
   event.ejections = endpoint.ejections;
   event.until = endpoint.until;
   node_.add_event(event);
   wake_all(shard);
-  return {true, false, cause};
+  return {.ejected = true, .cause = cause};
 }
 
 void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
                                bool asked) {
   endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
   endpoint.calm_since = now;
-  endpoint.flags.store(EndpointHealth::kUnproven, std::memory_order_release);
+  if (endpoint.window != nullptr) endpoint.window->clear();
+  endpoint.set(EndpointHealth::kEjected | EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kUnproven, true);
   version_.fetch_add(1, std::memory_order_release);
   EjectionEvent event;
   event.kind = asked ? EjectionEvent::Kind::kUnejected : EjectionEvent::Kind::kReturned;
@@ -299,6 +324,7 @@ Instant ServiceHealth::next_sweep_locked(Instant now) const {
       next = std::min(next, sweep_after(std::max(endpoint->calm_since + interval_, now)));
     }
   }
+  if (windows_open_) next = std::min(next, sweep_after(std::max(now, swept_ + Duration(1))));
   return next;
 }
 
@@ -313,8 +339,11 @@ Instant ServiceHealth::sweep(Instant now, uint32_t shard) {
   if (!due) return next_sweep_locked(now);
   swept_ += interval_ * ((now - swept_) / interval_);
   bool changed = false;
+  for (const auto& [cluster, rules] : rules_) judge_interval(rules, now, shard);
+  windows_open_ = false;
   for (auto& [address, record] : endpoints_) {
     EndpointHealth& endpoint = *record;
+    if (endpoint.window != nullptr) endpoint.window->clear();
     if (endpoint.is_ejected()) {
       if (endpoint.until > now) continue;
       bring_back(endpoint, endpoint.cause, now, false);
@@ -360,73 +389,6 @@ void ServiceHealth::wake_all(uint32_t shard) {
     node.place = WaitNode::Place::kMailbox;
     node_.deliver(node, shard);
   }
-}
-
-// ---- beyond the worker -----------------------------------------------------------------------
-
-void ServiceHealth::save(EndpointHealth& endpoint) {
-  EjectionStore* store = node_.store();
-  if (store == nullptr) return;
-  EjectionStore::Record record;
-  record.ejected = endpoint.is_ejected();
-  record.until = endpoint.until;
-  record.count = endpoint.multiplier;
-  record.unanswered = endpoint.unanswered;
-  record.failures = consecutive_of(endpoint);
-  const bool clean =
-      !record.ejected && record.count == 0 && record.unanswered == 0 && record.failures == 0;
-  if (!clean) {
-    store->put(service_id_, endpoint.address, record);
-  } else if (endpoint.saved) {
-    store->erase(service_id_, endpoint.address);
-  }
-  endpoint.saved = !clean;
-}
-
-void ServiceHealth::restore(const SocketAddress& address, const Restored& record, Instant now) {
-  EndpointHealth& endpoint = this->endpoint(address);
-  const SpinGuard guard(lock_);
-  endpoint.saved = true;
-  endpoint.multiplier = record.count;
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local =
-      record.failures;
-  endpoint.calm_since = now;
-  endpoint.restored = record.failures > 0;
-  if (!record.ejected) {
-    save(endpoint);  // what was unanswered is a failure now
-    return;
-  }
-  endpoint.ejected_at = now;
-  endpoint.until = record.until;
-  endpoint.cause = EjectionCause::kNone;
-  endpoint.ejections = std::max<uint32_t>(record.count, 1);
-  if (swept_ == Instant{}) swept_ = now;
-  set_flag(endpoint, EndpointHealth::kEjected, true);
-  version_.fetch_add(1, std::memory_order_release);
-}
-
-std::vector<ServiceHealth::View> ServiceHealth::views() {
-  std::vector<View> list;
-  const SpinGuard guard(lock_);
-  for (const auto& [address, endpoint] : endpoints_) {
-    View view;
-    const uint32_t flags = endpoint->flags.load(std::memory_order_relaxed);
-    view.address = address;
-    view.ejected = (flags & EndpointHealth::kEjected) != 0;
-    view.proven = (flags & EndpointHealth::kUnproven) == 0;
-    view.unanswered = endpoint->unanswered;
-    view.consecutive = consecutive_of(*endpoint);
-    view.ejections = endpoint->ejections;
-    view.cause = endpoint->cause;
-    view.ejected_at = endpoint->ejected_at;
-    view.until = endpoint->until;
-    const uint32_t kept = std::min<uint32_t>(endpoint->failure_count, kSeenFailures);
-    for (uint32_t i = endpoint->failure_count - kept; i != endpoint->failure_count; ++i) {
-      view.failures.push_back(endpoint->failures[i % kSeenFailures]);
-    }
-    list.push_back(std::move(view));
-  }
-  return list;
 }
 
 }  // namespace np::proxy

@@ -49,7 +49,8 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kTcpFailed, tcp_failed, "UF", kUncounted)                \
   X(kTcpReset, tcp_reset, "", kUncounted)                    \
   X(kOverflow, overflow, "UO", kRefused)                     \
-  X(kTcpOverflow, tcp_overflow, "UO", kUncounted)
+  X(kTcpOverflow, tcp_overflow, "UO", kUncounted)            \
+  X(kFaultReset, fault_reset, "FI", kAborted)
 
 enum class EndReason : uint8_t {
 #define NP_X(name, counter, flag, outcome) name,

@@ -33,7 +33,7 @@ class EjectionStore {
 };
 
 struct EjectionEvent {
-  enum class Kind : uint8_t { kEjected, kReturned, kUnejected };
+  enum class Kind : uint8_t { kEjected, kReturned, kUnejected, kWouldEject, kUnhealthy, kHealthy };
   Kind kind = Kind::kEjected;
   uint32_t service_id = 0;
   SocketAddress endpoint;

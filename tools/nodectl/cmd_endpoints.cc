@@ -27,11 +27,14 @@ void print_endpoints(const Json& endpoints, bool wide) {
   if (wide) head.insert(head.end(), {"EJECTIONS", "SINCE", "FAILURES"});
   Table table(head);
   for (const Json& endpoint : endpoints) {
-    std::vector<std::string> row = {
-        endpoint.value("service", ""), endpoint.value("subset", ""),
-        endpoint.value("address", ""), endpoint.value("pod", ""),
-        std::to_string(endpoint.value("weight", 0U)), endpoint.value("state", ""),
-        until_text(endpoint), endpoint.value("reason", "")};
+    std::vector<std::string> row = {endpoint.value("service", ""),
+                                    endpoint.value("subset", ""),
+                                    endpoint.value("address", ""),
+                                    endpoint.value("pod", ""),
+                                    std::to_string(endpoint.value("weight", 0U)),
+                                    endpoint.value("state", ""),
+                                    until_text(endpoint),
+                                    endpoint.value("reason", "")};
     if (wide) {
       std::string failures;
       for (const Json& failure : endpoint.value("failures", Json::array())) {

@@ -62,8 +62,8 @@ std::string mixer(const std::string& kind, const std::string& name, const std::s
 }
 
 const std::string kQuota = mixer("quota", "hits", "{dimensions: {path: request.path}}");
-const std::string kHandler = mixer(
-    "memquota", "handler", "{quotas: [{name: hits.quota, maxAmount: 5, validDuration: 1s}]}");
+const std::string kHandler =
+    mixer("memquota", "handler", "{quotas: [{name: hits.quota, maxAmount: 5, validDuration: 1s}]}");
 const std::string kRule =
     mixer("rule", "limit", "{actions: [{handler: handler.memquota, instances: [hits.quota]}]}");
 
@@ -159,9 +159,8 @@ TEST_F(CheckCompile, TheDenialSample) {
   EXPECT_EQ(rule.denials.at(0)->status, 403);
   EXPECT_EQ(rule.denials.at(0)->body, "PERMISSION_DENIED:handler.denier.istio-system:Not allowed");
   EXPECT_EQ(rule.match->text(), "request.headers[\"x-user\"] == \"\"");
-  for (const char* object :
-       {"denier istio-system/handler", "checknothing istio-system/denyrequest",
-        "rule istio-system/denyreviewsv3"}) {
+  for (const char* object : {"denier istio-system/handler", "checknothing istio-system/denyrequest",
+                             "rule istio-system/denyreviewsv3"}) {
     EXPECT_EQ(inactive(object), "") << object;
   }
 }
@@ -226,9 +225,9 @@ TEST_F(CheckCompile, MissingNamesMakeTheRuleInactiveAndSayWhich) {
 
 TEST_F(CheckCompile, ShortNamesAreOfTheRulesOwnNamespace) {
   const std::string quota = mixer("quota", "hits", "{dimensions: {}}", "shop");
-  const std::string handler = mixer(
-      "memquota", "handler", "{quotas: [{name: hits.quota, maxAmount: 7, validDuration: 1s}]}",
-      "shop");
+  const std::string handler =
+      mixer("memquota", "handler",
+            "{quotas: [{name: hits.quota, maxAmount: 7, validDuration: 1s}]}", "shop");
   const std::string rule = mixer(
       "rule", "limit", "{actions: [{handler: handler.memquota, instances: [hits.quota]}]}", "shop");
   use(kQuota + kHandler + rule);
@@ -255,7 +254,8 @@ TEST_F(CheckCompile, ShortNamesAreOfTheRulesOwnNamespace) {
 
 TEST_F(CheckCompile, BindingsDecideWhatIsChargedAndHowMuch) {
   const std::string base = kQuota + kHandler + kRule;
-  const std::string spec = mixer("QuotaSpec", "spec", "{rules: [{quotas: [{quota: Hits, charge: 3}]}]}");
+  const std::string spec =
+      mixer("QuotaSpec", "spec", "{rules: [{quotas: [{quota: Hits, charge: 3}]}]}");
   const auto binding = [](const std::string& services, const std::string& specs) {
     return mixer("QuotaSpecBinding", "bind",
                  "{services: " + services + ", quotaSpecs: " + specs + "}");
@@ -282,17 +282,20 @@ TEST_F(CheckCompile, BindingsDecideWhatIsChargedAndHowMuch) {
       binding("[{name: ratings}]", "[{name: spec}]"));
   EXPECT_EQ(warned("QuotaSpec istio-system/spec"), "there is no quota visits");
   // Bound twice is charged once; two rules that name the quota are added up.
-  use(base + mixer("QuotaSpec", "spec", "{rules: [{quotas: [{quota: HITS.quota, charge: 2}]},"
-                                        " {quotas: [{quota: hits.quota.istio-system}]}]}") +
+  use(base +
+      mixer("QuotaSpec", "spec",
+            "{rules: [{quotas: [{quota: HITS.quota, charge: 2}]},"
+            " {quotas: [{quota: hits.quota.istio-system}]}]}") +
       binding("[{name: ratings}, {service: \"*\"}]", "[{name: spec}, {name: spec}]"));
   EXPECT_EQ(charged(kRatings), "hits:3");
 }
 
 TEST_F(CheckCompile, BindingsKeepLabelsAndClauses) {
   use(kQuota + kHandler + kRule +
-      mixer("QuotaSpec", "spec",
-            "{rules: [{match: [{clause: {request.path: {prefix: /a}, request.method: {exact: GET}}},"
-            " {clause: {source.name: {regex: \"re.*\"}}}], quotas: [{quota: hits}]}]}") +
+      mixer(
+          "QuotaSpec", "spec",
+          "{rules: [{match: [{clause: {request.path: {prefix: /a}, request.method: {exact: GET}}},"
+          " {clause: {source.name: {regex: \"re.*\"}}}], quotas: [{quota: hits}]}]}") +
       mixer("QuotaSpecBinding", "bind",
             "{services: [{name: ratings, labels: {version: v1}}], quotaSpecs: [{name: spec}]}"));
   const QuotaCharge& charge = checks(kRatings)->rules.at(0).quotas.at(0).charges.at(0);

@@ -139,7 +139,7 @@ TEST(Expression, Attributes) {
   request.destination.name = "ratings-v1";
   request.request.query = "key=abc";
   request.fields = {{"Referer", "http://a/"}, {"User-Agent", "curl"}, {"a", "1"}, {"A", "2"},
-                    {"cookie", "x=1"}, {"Cookie", "y=2"}};
+                    {"cookie", "x=1"},        {"Cookie", "y=2"}};
   EXPECT_EQ(request.value("source.ip"), "10.1.0.3");
   EXPECT_EQ(request.value("source.uid"), "kubernetes://reviews-v3.istio-system");
   EXPECT_EQ(request.value("source.namespace"), "istio-system");
@@ -196,8 +196,9 @@ TEST(Expression, MistakesNamePlaceAndRemedy) {
             "request.id");
   EXPECT_EQ(problem_of("source.ip == \"10.0.0.1\""),
             "10: both sides must have one type: IP address and string; ");
-  EXPECT_EQ(problem_of("1 == 1 &&"), "9: a value is missing here: the end; an attribute, a literal, "
-                                     "a function or an expression in parentheses");
+  EXPECT_EQ(problem_of("1 == 1 &&"),
+            "9: a value is missing here: the end; an attribute, a literal, "
+            "a function or an expression in parentheses");
   EXPECT_EQ(problem_of("source.name source.ip"),
             "12: an operator is missing here: source; == != && || |, or the end");
   EXPECT_EQ(problem_of("\"open"), "0: a text without its closing quote: \"open; ");
@@ -209,8 +210,9 @@ TEST(Expression, MistakesNamePlaceAndRemedy) {
   EXPECT_EQ(problem_of("source.labels == destination.labels"),
             "14: maps cannot be compared: a map of strings; one entry of it, for example "
             "request.headers[\"x-user\"]");
-  EXPECT_EQ(problem_of("size(request.path)"), "0: unknown function: size; match, ip, timestamp, "
-                                              "emptyStringMap, conditional");
+  EXPECT_EQ(problem_of("size(request.path)"),
+            "0: unknown function: size; match, ip, timestamp, "
+            "emptyStringMap, conditional");
   EXPECT_EQ(problem_of("startsWith(request.path)"),
             "0: this function is written behind a value and a dot: startsWith; "
             "\"regex\".matches(value), value.startsWith(\"a\")");
@@ -230,8 +232,9 @@ TEST(Expression, MistakesNamePlaceAndRemedy) {
   EXPECT_EQ(problem_of("!true").substr(0, 29), "0: not part of an expression:");
   EXPECT_EQ(problem_of("1.5 == 1").substr(0, 28), "0: not a number or duration:");
   EXPECT_EQ(problem_of("\"\\q\"").substr(0, 22), "1: not a legal escape:");
-  EXPECT_EQ(problem_of(""), "0: a value is missing here: the end; an attribute, a literal, a "
-                            "function or an expression in parentheses");
+  EXPECT_EQ(problem_of(""),
+            "0: a value is missing here: the end; an attribute, a literal, a "
+            "function or an expression in parentheses");
 }
 
 TEST(Expression, LimitsHold) {
@@ -253,8 +256,8 @@ TEST(Expression, EvaluatesWithoutHeapUse) {
   request.caller.ip = IpAddress::parse("fd00:6e70:244:1111:2222:3333:4444:5555").value();
   request.fields = {{"a", "1"}, {"A", "2"}};
   ExpressionProblem problem;
-  const auto dimension = parse_expression(
-      "source.labels[\"track\"] | source.user | request.headers[\"a\"]", problem);
+  const auto dimension =
+      parse_expression("source.labels[\"track\"] | source.user | request.headers[\"a\"]", problem);
   const auto test = parse_expression(
       "\"^/ratings\".matches(request.path) && request.headers[\"a\"] == \"1,2\"", problem);
   const auto ip = parse_expression("source.ip", problem);

@@ -62,7 +62,7 @@ TEST(PolicyLoadSamples, AllOfTheOldApiTogether) {
   EXPECT_EQ(model.routes[4].hosts.at(0), "reviews.default.svc.cluster.local");
   EXPECT_EQ(model.routes[4].precedence, 2);
   const RouteRule& delayed = model.routes[5].http.at(0);
-  EXPECT_EQ(delayed.fault->delay->fixed, std::chrono::seconds(7));
+  EXPECT_EQ(delayed.fault->delay->shape.a, std::chrono::seconds(7));
   EXPECT_EQ(delayed.fault->delay->per_million, kPerMillion);
   EXPECT_EQ(delayed.matches.at(0).headers.at(0).match.value, "^(.*?;)?(user=jason)(;.*)?$");
   ASSERT_EQ(model.destinations.size(), 1U);

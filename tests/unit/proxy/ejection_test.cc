@@ -49,9 +49,11 @@ class Ejection : public ::testing::Test {
   }
   EndpointHealth& at(size_t i) { return health->endpoint(cluster->endpoints[i].address); }
   ServiceHealth::Verdict answer(size_t i, uint16_t status, bool probation = false) {
+    health->adopt(*cluster, now, 0);  // the rules may have been changed by the test
     return health->report(at(i), *cluster, {TryResult::Kind::kAnswered, status}, probation, now, 0);
   }
   ServiceHealth::Verdict fail(size_t i, TryResult::Kind kind) {
+    health->adopt(*cluster, now, 0);
     return health->report(at(i), *cluster, {kind, 0}, false, now, 0);
   }
   ServiceHealth::Standing standing() {
