@@ -53,6 +53,31 @@ void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryRe
   }
 }
 
+// Whether any rule in force holds the result against the endpoint. An answer that none does is as
+// good as any; a connect that failed proves nothing either way.
+bool is_held_against(const policy::Outlier& outlier, const TryResult& result) {
+  if (!is_failure(result)) return false;
+  const bool answered = result.kind == TryResult::Kind::kAnswered;
+  if (!answered) return true;
+  if (outlier.consecutive_5xx > 0) return true;
+  return outlier.consecutive_gateway_errors > 0 && is_gateway_error(result.status);
+}
+
+// How many more failures in a row the rules in force forgive before they eject, and one more: at
+// least one, for failures that led to no ejection block nobody.
+uint32_t failures_left(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  uint32_t left = UINT32_MAX;
+  const auto consider = [&left](uint32_t threshold, uint32_t count) {
+    if (threshold > 0) left = std::min(left, threshold > count ? threshold - count : 1);
+  };
+  consider(outlier.consecutive_5xx, endpoint.consecutive_5xx);
+  consider(outlier.consecutive_gateway_errors, endpoint.consecutive_gateway);
+  if (outlier.split_local_origin) {
+    consider(outlier.consecutive_local_origin_failures, endpoint.consecutive_local);
+  }
+  return left;
+}
+
 EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
   const auto reached = [](uint32_t count, uint32_t threshold) {
     return threshold > 0 && count >= threshold;
@@ -168,20 +193,18 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   // Ejected endpoints are asked only in panic, which forgives everything.
   constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
   if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
-  uint32_t forgiven = forgiven_failures(outlier);
-  if (outlier.shadow || forgiven == 0 || !may_eject(outlier, standing) ||
+  if (outlier.shadow || forgiven_failures(outlier) == 0 || !may_eject(outlier, standing) ||
       !would_matter(outlier, standing)) {
     return Permit::kPlain;
   }
   const SpinGuard guard(lock_);
-  if (outlier.half_open && endpoint.ejections > 0) forgiven = 1;
   const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
   if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
     return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
   }
-  // The first request always goes: failures that did not lead to an ejection block nobody.
-  const uint32_t failed = std::min(endpoint.failures_in_a_row(), forgiven - 1);
-  if (endpoint.unanswered >= forgiven - failed) return Permit::kNoRoom;
+  const bool is_single = outlier.half_open && endpoint.ejections > 0;
+  const uint32_t room = is_single ? 1 : failures_left(endpoint, outlier);
+  if (endpoint.unanswered >= room) return Permit::kNoRoom;
   ++endpoint.unanswered;
   save(endpoint);
   return Permit::kProbation;
@@ -215,7 +238,8 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     verdict.sweep = !std::exchange(windows_open_, true);
     endpoint.window->add(failed, result.took);
   }
-  if (!failed && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
+  const bool is_good = cluster.outlier ? !is_held_against(*cluster.outlier, result) : !failed;
+  if (is_good && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
   endpoint.set(EndpointHealth::kFailing, endpoint.failures_in_a_row() > 0);
   save(endpoint);
   if (probation) wake_all(shard);

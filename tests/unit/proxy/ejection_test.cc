@@ -106,6 +106,32 @@ TEST_F(Ejection, GatewayErrorsAreARowOfTheirOwn) {
   EXPECT_EQ(verdict.cause, EjectionCause::kConsecutiveGateway);
 }
 
+// A 500 is no gateway error: where only these count, an endpoint that answers so is as good as any
+// and takes as many requests at once.
+TEST_F(Ejection, WhatNoRuleCountsHoldsBackNobody) {
+  use(2);
+  cluster->outlier->consecutive_5xx = 0;
+  cluster->outlier->consecutive_gateway_errors = 2;
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kNoRoom);
+  EXPECT_FALSE(answer(0, 500, true).ejected);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(ask(0), Permit::kPlain);
+  EXPECT_FALSE(answer(0, 500, true).ejected);
+  answer(0, 502);
+  EXPECT_TRUE(answer(0, 503).ejected);
+}
+
+// What only says that it cannot be reached has not shown that it answers well.
+TEST_F(Ejection, AConnectThatFailedProvesNothing) {
+  use(2);
+  cluster->outlier->split_local_origin = true;
+  cluster->outlier->consecutive_local_origin_failures = 0;
+  fail(0, TryResult::Kind::kConnectFailed);
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kNoRoom);
+}
+
 TEST_F(Ejection, LocalFailuresCountAsGatewayErrorsUnlessSplit) {
   use(3);
   cluster->outlier->consecutive_5xx = 0;
