@@ -53,6 +53,15 @@ void Core::refresh_groups() {
   }
 }
 
+// Endpoints that are out, or were when the last worker died, are under the new rules at once, not
+// only when the next request asks for one.
+void Core::refresh_rules() {
+  for (const auto& cluster : pins_.back()->snapshot->clusters) {
+    ServiceHealth* health = node_->find_health(cluster->service_id);
+    if (health != nullptr) health->adopt(*cluster, now_, shard_);
+  }
+}
+
 // A connection above the limit was begun: an idle one goes, here or on another shard.
 void Core::trim(ShardGroup& group) {
   if (Connection* idle = group.idle.front()) {

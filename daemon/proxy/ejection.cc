@@ -33,13 +33,15 @@ bool is_failure(const TryResult& result) {
   return true;
 }
 
+void clear_row(EndpointHealth& endpoint) {
+  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  endpoint.held_against = 0;
+}
+
 // What traffic-semantics 3.4 counts, per try.
 void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryResult& result) {
   const bool answered = result.kind == TryResult::Kind::kAnswered;
-  if (!is_failure(result)) {
-    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
-    return;
-  }
+  if (!is_failure(result)) return clear_row(endpoint);
   if (!answered && outlier.split_local_origin) {
     ++endpoint.consecutive_local;
     return;
@@ -76,6 +78,12 @@ uint32_t failures_left(const EndpointHealth& endpoint, const policy::Outlier& ou
     consider(outlier.consecutive_local_origin_failures, endpoint.consecutive_local);
   }
   return left;
+}
+
+void weigh(EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  const uint32_t forgiven = forgiven_failures(outlier);
+  const uint32_t left = failures_left(endpoint, outlier);
+  endpoint.held_against = forgiven > left ? forgiven - left : 0;
 }
 
 EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
@@ -176,14 +184,43 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
       record->window = std::make_unique<EndpointWindow>();
     }
     rules.endpoints.push_back(record.get());
+    take_in(*record, rules.outlier, listed.joined, now, shard);
   }
   for (EndpointHealth* endpoint : rules.endpoints) {
     if (!std::exchange(endpoint->restored, false)) continue;
     const EjectionCause cause = judge(*endpoint, rules.outlier);
-    if (cause == EjectionCause::kNone || endpoint->is_ejected()) continue;
-    (void)try_eject(*endpoint, rules, cause, now, shard);
+    if (cause != EjectionCause::kNone && !endpoint->is_ejected()) {
+      (void)try_eject(*endpoint, rules, cause, now, shard);
+    }
     save(*endpoint);
   }
+}
+
+// A new endpoint at an old address is no heir of what was there; one that the worker before had
+// asked and that had not answered failed then.
+void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& outlier,
+                            Instant joined, Instant now, uint32_t shard) {
+  const bool is_new = endpoint.joined != Instant{} && joined > endpoint.joined;
+  endpoint.joined = std::max(endpoint.joined, joined);
+  const TryResult cut_off{.kind = TryResult::Kind::kReset};
+  for (; endpoint.restored_unanswered > 0; --endpoint.restored_unanswered) {
+    count(endpoint, outlier, cut_off);
+    weigh(endpoint, outlier);
+    endpoint.note_failure(cut_off, now);
+  }
+  if (!is_new) return;
+  const bool was_ejected = endpoint.is_ejected();
+  endpoint.multiplier = endpoint.ejections = endpoint.failure_count = 0;
+  endpoint.restored = false;
+  if (was_ejected) {
+    bring_back(endpoint, endpoint.cause, now, false);
+    wake_all(shard);
+    return;
+  }
+  clear_row(endpoint);
+  endpoint.set(EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kUnproven, true);
+  save(endpoint);
 }
 
 // ---- requests --------------------------------------------------------------------------------
@@ -223,11 +260,10 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     --endpoint.unanswered;
   }
   Verdict verdict;
-  if (failed) {
-    endpoint.failures[endpoint.failure_count++ % kSeenFailures] = {result, now};
-  }
+  if (failed) endpoint.note_failure(result, now);
   if (cluster.outlier) {
     count(endpoint, *cluster.outlier, result);
+    weigh(endpoint, *cluster.outlier);
     const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
     const auto rules = rules_.find(cluster.id);
     if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
@@ -278,7 +314,7 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
   }
   if (!may_eject(outlier, standing(rules))) return {.overflow = true, .cause = cause};
   if (outlier.shadow) {
-    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+    clear_row(endpoint);
     event.kind = EjectionEvent::Kind::kWouldEject;
     node_.add_event(event);
     return {.shadow = true, .cause = cause};
@@ -301,7 +337,7 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
 
 void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
                                bool asked) {
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  clear_row(endpoint);
   endpoint.calm_since = now;
   if (endpoint.window != nullptr) endpoint.window->clear();
   endpoint.set(EndpointHealth::kEjected | EndpointHealth::kFailing, false);

@@ -300,6 +300,19 @@ TEST_F(EngineEjection, OfEightAtOnceTheBrokenEndpointGetsOne) {
   EXPECT_TRUE(first.is_balanced());
 }
 
+TEST_F(EngineEjection, AShorterIntervalHoldsForWhoIsOutAlready) {
+  cluster->outlier->interval = seconds(60);
+  cluster->outlier->base_ejection_time = seconds(1);
+  first.use(policy);
+  for (int i = 0; i < 8; ++i) ask(first);
+  EXPECT_EQ(answer_all(first), 1U);
+  cluster->outlier->interval = seconds(1);
+  first.use(policy);
+  first.advance(seconds(3));
+  for (int i = 0; i < 8; ++i) ask(first);
+  EXPECT_EQ(answer_all(first), 1U);
+}
+
 TEST_F(EngineEjection, TheWholeNodeLearnsFromOneFailure) {
   first.use(policy);
   second.use(policy);
