@@ -127,7 +127,8 @@ void KernelEjections::restore(proxy::NodeState& node) const {
     record.ejected = entry.ejected;
     record.until = entry.ejected ? from_unix_ns(entry.until_unix_ns) : now;
     record.count = entry.count;
-    record.failures = entry.failures + entry.unanswered;
+    record.failures = entry.failures;
+    record.unanswered = entry.unanswered;
     node.health(entry.service_id).restore(entry.endpoint, record, now);
   }
 }

@@ -31,6 +31,7 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   snapshot->generation = input.generation;
   Findings findings;
   const Registry registry(input, ids, *snapshot, findings);
+  ids.forget_who_left();
   DestinationPolicies policies(model, findings);
   check_policies(model, registry, policies, findings);
   TrafficBuilder traffic(input, findings);

@@ -234,7 +234,7 @@ Endpoint Registry::make_endpoint(const SocketAddress& address, const Snapshot::P
   Endpoint endpoint;
   endpoint.id = ids_.id(IdTable::Space::kEndpoint, address.to_string());
   endpoint.address = address;
-  endpoint.joined = ids_.first_seen(endpoint.id, now_);
+  endpoint.joined = ids_.joined(endpoint.id, now_);
   if (pod != nullptr) {
     endpoint.pod_id = pod->id;
     endpoint.labels = pod->pod.labels;

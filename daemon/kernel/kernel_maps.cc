@@ -32,6 +32,7 @@ MapAccess worker_access(Map map) {
     case Map::kCidr:
     case Map::kConn:
     case Map::kCounters:
+    case Map::kLimit:
     case Map::kEject:
       return MapAccess::kWrite;
     case Map::kPods:
@@ -41,7 +42,6 @@ MapAccess worker_access(Map map) {
       return MapAccess::kRead;
     case Map::kConfig:
     case Map::kListeners:
-    case Map::kLimit:
     case Map::kEvents:
     case Map::kCount:
       break;

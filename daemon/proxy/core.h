@@ -170,6 +170,7 @@ class Core {
 
   // core_limits.cc
   void refresh_groups();
+  void refresh_rules();
   void trim(ShardGroup& group);
   void end_admission(Connection& connection);
   void arm_sweep(Instant at);

@@ -33,13 +33,15 @@ bool is_failure(const TryResult& result) {
   return true;
 }
 
+void clear_row(EndpointHealth& endpoint) {
+  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  endpoint.held_against = 0;
+}
+
 // What traffic-semantics 3.4 counts, per try.
 void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryResult& result) {
   const bool answered = result.kind == TryResult::Kind::kAnswered;
-  if (!is_failure(result)) {
-    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
-    return;
-  }
+  if (!is_failure(result)) return clear_row(endpoint);
   if (!answered && outlier.split_local_origin) {
     ++endpoint.consecutive_local;
     return;
@@ -51,6 +53,37 @@ void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryRe
   } else {
     endpoint.consecutive_gateway = 0;
   }
+}
+
+// Whether any rule in force holds the result against the endpoint. An answer that none does is as
+// good as any; a connect that failed proves nothing either way.
+bool is_held_against(const policy::Outlier& outlier, const TryResult& result) {
+  if (!is_failure(result)) return false;
+  const bool answered = result.kind == TryResult::Kind::kAnswered;
+  if (!answered) return true;
+  if (outlier.consecutive_5xx > 0) return true;
+  return outlier.consecutive_gateway_errors > 0 && is_gateway_error(result.status);
+}
+
+// How many more failures in a row the rules in force forgive before they eject, and one more: at
+// least one, for failures that led to no ejection block nobody.
+uint32_t failures_left(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  uint32_t left = UINT32_MAX;
+  const auto consider = [&left](uint32_t threshold, uint32_t count) {
+    if (threshold > 0) left = std::min(left, threshold > count ? threshold - count : 1);
+  };
+  consider(outlier.consecutive_5xx, endpoint.consecutive_5xx);
+  consider(outlier.consecutive_gateway_errors, endpoint.consecutive_gateway);
+  if (outlier.split_local_origin) {
+    consider(outlier.consecutive_local_origin_failures, endpoint.consecutive_local);
+  }
+  return left;
+}
+
+void weigh(EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  const uint32_t forgiven = forgiven_failures(outlier);
+  const uint32_t left = failures_left(endpoint, outlier);
+  endpoint.held_against = forgiven > left ? forgiven - left : 0;
 }
 
 EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
@@ -151,14 +184,43 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
       record->window = std::make_unique<EndpointWindow>();
     }
     rules.endpoints.push_back(record.get());
+    take_in(*record, rules.outlier, listed.joined, now, shard);
   }
   for (EndpointHealth* endpoint : rules.endpoints) {
     if (!std::exchange(endpoint->restored, false)) continue;
     const EjectionCause cause = judge(*endpoint, rules.outlier);
-    if (cause == EjectionCause::kNone || endpoint->is_ejected()) continue;
-    (void)try_eject(*endpoint, rules, cause, now, shard);
+    if (cause != EjectionCause::kNone && !endpoint->is_ejected()) {
+      (void)try_eject(*endpoint, rules, cause, now, shard);
+    }
     save(*endpoint);
   }
+}
+
+// A new endpoint at an old address is no heir of what was there; one that the worker before had
+// asked and that had not answered failed then.
+void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& outlier,
+                            Instant joined, Instant now, uint32_t shard) {
+  const bool is_new = endpoint.joined != Instant{} && joined > endpoint.joined;
+  endpoint.joined = std::max(endpoint.joined, joined);
+  const TryResult cut_off{.kind = TryResult::Kind::kReset};
+  for (; endpoint.restored_unanswered > 0; --endpoint.restored_unanswered) {
+    count(endpoint, outlier, cut_off);
+    weigh(endpoint, outlier);
+    endpoint.note_failure(cut_off, now);
+  }
+  if (!is_new) return;
+  const bool was_ejected = endpoint.is_ejected();
+  endpoint.multiplier = endpoint.ejections = endpoint.failure_count = 0;
+  endpoint.restored = false;
+  if (was_ejected) {
+    bring_back(endpoint, endpoint.cause, now, false);
+    wake_all(shard);
+    return;
+  }
+  clear_row(endpoint);
+  endpoint.set(EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kUnproven, true);
+  save(endpoint);
 }
 
 // ---- requests --------------------------------------------------------------------------------
@@ -168,20 +230,18 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   // Ejected endpoints are asked only in panic, which forgives everything.
   constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
   if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
-  uint32_t forgiven = forgiven_failures(outlier);
-  if (outlier.shadow || forgiven == 0 || !may_eject(outlier, standing) ||
+  if (outlier.shadow || forgiven_failures(outlier) == 0 || !may_eject(outlier, standing) ||
       !would_matter(outlier, standing)) {
     return Permit::kPlain;
   }
   const SpinGuard guard(lock_);
-  if (outlier.half_open && endpoint.ejections > 0) forgiven = 1;
   const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
   if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
     return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
   }
-  // The first request always goes: failures that did not lead to an ejection block nobody.
-  const uint32_t failed = std::min(endpoint.failures_in_a_row(), forgiven - 1);
-  if (endpoint.unanswered >= forgiven - failed) return Permit::kNoRoom;
+  const bool is_single = outlier.half_open && endpoint.ejections > 0;
+  const uint32_t room = is_single ? 1 : failures_left(endpoint, outlier);
+  if (endpoint.unanswered >= room) return Permit::kNoRoom;
   ++endpoint.unanswered;
   save(endpoint);
   return Permit::kProbation;
@@ -200,11 +260,10 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     --endpoint.unanswered;
   }
   Verdict verdict;
-  if (failed) {
-    endpoint.failures[endpoint.failure_count++ % kSeenFailures] = {result, now};
-  }
+  if (failed) endpoint.note_failure(result, now);
   if (cluster.outlier) {
     count(endpoint, *cluster.outlier, result);
+    weigh(endpoint, *cluster.outlier);
     const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
     const auto rules = rules_.find(cluster.id);
     if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
@@ -215,7 +274,8 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     verdict.sweep = !std::exchange(windows_open_, true);
     endpoint.window->add(failed, result.took);
   }
-  if (!failed && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
+  const bool is_good = cluster.outlier ? !is_held_against(*cluster.outlier, result) : !failed;
+  if (is_good && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
   endpoint.set(EndpointHealth::kFailing, endpoint.failures_in_a_row() > 0);
   save(endpoint);
   if (probation) wake_all(shard);
@@ -254,7 +314,7 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
   }
   if (!may_eject(outlier, standing(rules))) return {.overflow = true, .cause = cause};
   if (outlier.shadow) {
-    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+    clear_row(endpoint);
     event.kind = EjectionEvent::Kind::kWouldEject;
     node_.add_event(event);
     return {.shadow = true, .cause = cause};
@@ -277,7 +337,7 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
 
 void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
                                bool asked) {
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  clear_row(endpoint);
   endpoint.calm_since = now;
   if (endpoint.window != nullptr) endpoint.window->clear();
   endpoint.set(EndpointHealth::kEjected | EndpointHealth::kFailing, false);

@@ -73,8 +73,13 @@ struct EndpointHealth {
   uint32_t consecutive_local = 0;
   uint32_t ejections = 0;   // ever
   uint32_t multiplier = 0;  // of the ejection time; grows with each, shrinks with good intervals
-  bool restored = false;    // failures of the worker before; judged when a policy is known
-  bool saved = false;       // the store has a record
+  Instant joined;           // as the policy says; a later one is a new endpoint at the old address
+  // Of the worker before, judged when a policy is known: failures, and requests without an answer.
+  bool restored = false;
+  uint32_t restored_unanswered = 0;
+  uint32_t held_against =
+      0;               // of the failures in a row, by the rule that is nearest to an ejection
+  bool saved = false;  // the store has a record
   EjectionCause cause = EjectionCause::kNone;  // of the latest ejection
   Instant ejected_at, until, calm_since;
   SeenFailure failures[kSeenFailures];
@@ -87,6 +92,9 @@ struct EndpointHealth {
   }
   uint32_t failures_in_a_row() const {
     return std::max({consecutive_5xx, consecutive_gateway, consecutive_local});
+  }
+  void note_failure(const TryResult& result, Instant at) {
+    failures[failure_count++ % kSeenFailures] = {result, at};
   }
   void set(uint32_t bits, bool on) {
     const uint32_t old = flags.load(std::memory_order_relaxed);
@@ -101,8 +109,8 @@ class ServiceHealth {
 
   // The record of an endpoint, made when it is first named. Stays where it is.
   EndpointHealth& endpoint(const SocketAddress& address);
-  // A cluster of this service is in force: its interval counts, and failures that the last worker
-  // left are judged by its rules.
+  // A cluster of this service is in force: its interval counts, who joined anew begins anew, and
+  // failures that the last worker left are judged by its rules.
   void adopt(const policy::Cluster& cluster, Instant now, uint32_t shard);
 
   // Changes whenever an endpoint is ejected or comes back.
@@ -151,7 +159,7 @@ class ServiceHealth {
   struct Restored {
     bool ejected = false;
     Instant until;
-    uint32_t count = 0, failures = 0;  // failures: in a row, requests without an answer included
+    uint32_t count = 0, failures = 0, unanswered = 0;
   };
   void restore(const SocketAddress& address, const Restored& record, Instant now);
 
@@ -178,6 +186,8 @@ class ServiceHealth {
   void judge_interval(const Rules& rules, Instant now, uint32_t shard);
   void judge_success_rate(const Rules& rules, Instant now, uint32_t shard);
   void bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now, bool asked);
+  void take_in(EndpointHealth& endpoint, const policy::Outlier& outlier, Instant joined,
+               Instant now, uint32_t shard);
   void save(EndpointHealth& endpoint);
   void wake_all(uint32_t shard);
   Instant sweep_after(Instant at) const;

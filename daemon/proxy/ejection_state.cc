@@ -101,8 +101,8 @@ void ServiceHealth::save(EndpointHealth& endpoint) {
   record.ejected = endpoint.is_ejected();
   record.until = endpoint.until;
   record.count = endpoint.multiplier;
-  record.unanswered = endpoint.unanswered;
-  record.failures = endpoint.failures_in_a_row();
+  record.unanswered = endpoint.unanswered + endpoint.restored_unanswered;
+  record.failures = endpoint.held_against;
   const bool clean =
       !record.ejected && record.count == 0 && record.unanswered == 0 && record.failures == 0;
   if (!clean) {
@@ -118,12 +118,13 @@ void ServiceHealth::restore(const SocketAddress& address, const Restored& record
   const SpinGuard guard(lock_);
   endpoint.saved = true;
   endpoint.multiplier = record.count;
+  // Of which kind they were is not known: not more than the nearest rule forgave.
   endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local =
-      record.failures;
+      endpoint.held_against = record.failures;
   endpoint.calm_since = now;
-  endpoint.restored = record.failures > 0;
   if (!record.ejected) {
-    save(endpoint);  // what was unanswered is a failure now
+    endpoint.restored_unanswered = record.unanswered;
+    endpoint.restored = record.failures + record.unanswered > 0;
     return;
   }
   endpoint.ejected_at = now;

@@ -81,8 +81,9 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   pins_.push_back(std::move(pin));
   picker_.sweep(*pins_.back()->snapshot);
   refresh_groups();
-  // What the worker before had ejected comes back in time; one shard sees to it.
+  // What is out comes back in time, as the new policy has it; one shard sees to it.
   if (shard_ == 0) {
+    refresh_rules();
     arm_sweep(node_->sweep(now_, shard_));
     prober_.use(*pins_.back()->snapshot, now_);
   }

@@ -30,8 +30,14 @@ Pick Picker::pick(const Request& request, Instant now) {
   const policy::Cluster& cluster = *request.cluster;
   if (cluster.endpoints.empty()) return {};
   ClusterState& state = state_of(cluster, request.snapshot, now);
-  if (state.candidates.empty()) return {};
   const uint64_t epoch = state.health != nullptr ? state.health->epoch() : 0;
+  // Looked at again after the epoch: whoever waits at this epoch is told of what comes after it, so
+  // what came before must have been seen. The last ejection may have brought panic, in which nobody
+  // waits, and nobody would be woken.
+  if (state.health != nullptr && state.health->version() != state.health_version) {
+    find_candidates(state, cluster);
+  }
+  if (state.candidates.empty()) return {};
   for (uint32_t i = 0; i <= kRepicks; ++i) {
     const uint32_t index = choose(state, request, i > 0, now);
     const policy::Endpoint& endpoint = cluster.endpoints[index];
