@@ -87,6 +87,8 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   const std::vector<CaptureListener>& capture_listeners() const;
   std::vector<GatewaySocket> gateway_listeners() const;  // kept from the previous worker
   int proxy_netns_fd() const;  // -1 without capture; for the thread of `source: pod` sockets
+  // Once. Not open: the supervisor has none.
+  Fd take_control_socket();
   const std::vector<std::string>& probe_report() const;
   int fd() const;  // readable outside a call: the supervisor is gone, treat it as SIGTERM
   bool is_supervisor_gone() const;
