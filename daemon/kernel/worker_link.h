@@ -98,6 +98,8 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   // np_live.heartbeat_ns itself, for a writer that stores it with every loop; null without capture.
   uint64_t* heartbeat_word();
   void set_live_flag(LiveFlag flag, bool on);
+  // np_live.flags itself, for the shards' overload bit; null without capture. Atomic access only.
+  uint32_t* live_flags_word();
   std::span<FlowRecord> flow_records();  // np_conn: outlives the worker
   // Counters of shard `index`, 8 KiB, zero at the very first start: outlives the worker.
   std::span<std::byte> counter_block(uint32_t index);
