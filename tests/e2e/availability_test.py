@@ -34,9 +34,11 @@ class Availability(CaptureCase):
         return client
 
     def kill_both(self) -> None:
-        """Supervisor first: it must not start another worker."""
+        """Supervisor first: it must not start another worker. The worker is stopped meanwhile, because it would
+        drain in order when it sees its supervisor go."""
         worker = self.daemon.worker_pid()
         assert self.daemon.process is not None
+        os.kill(worker, signal.SIGSTOP)
         self.daemon.process.kill()
         os.kill(worker, signal.SIGKILL)
         self.daemon.process.wait()
