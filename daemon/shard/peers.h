@@ -34,13 +34,14 @@ class OverloadFlag {
  public:
   explicit OverloadFlag(uint32_t* live_flags) : live_flags_(live_flags) {}
   void raise() const {
-    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_or(NP_LIVE_OVERLOAD);
+    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_or(kBit);
   }
   void lower() const {
-    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_and(~NP_LIVE_OVERLOAD);
+    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_and(~kBit);
   }
 
  private:
+  static constexpr uint32_t kBit = NP_LIVE_OVERLOAD;
   uint32_t* live_flags_;  // null: nobody captures
 };
 
