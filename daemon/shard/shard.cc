@@ -205,7 +205,8 @@ void Shard::handle(ShardMessage& message) {
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
-  acceptor_.check_pause(now_);
+  acceptor_.check_gate(now_);
+  if (options_.index == 0) peers_.settle_overload();
 }
 
 }  // namespace np::shard

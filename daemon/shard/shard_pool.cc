@@ -120,7 +120,7 @@ class ShardPool::Impl {
  public:
   explicit Impl(ShardPoolOptions options)
       : options_(std::move(options)),
-        peers_(options_.workers),
+        peers_(options_.workers, options_.live_flags),
         wakes_(peers_, options_.on_ejection),
         node_(options_.workers, {&wakes_, options_.ejection_store, options_.limit_slots}),
         own_counters_(options_.workers) {}
@@ -421,13 +421,14 @@ bool ShardPool::is_live() const {
   const uint64_t oldest_ns = impl_->peers_.oldest_progress_ns();
   const bool moving =
       oldest_ns != 0 && now_ns < oldest_ns + static_cast<uint64_t>(kAliveWithin.count());
-  return moving && !is_overloaded();
+  const auto& status = impl_->peers_.status;
+  return moving && std::none_of(status.begin(), status.end(), [](const ShardStatus& one) {
+           return one.out_of_descriptors.load();
+         });
 }
 
 bool ShardPool::is_overloaded() const {
-  const auto& status = impl_->peers_.status;
-  return std::any_of(status.begin(), status.end(),
-                     [](const ShardStatus& one) { return one.overloaded.load(); });
+  return impl_->peers_.is_any_shedding();
 }
 
 std::vector<std::string> ShardPool::probe_report() const {
