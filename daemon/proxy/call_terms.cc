@@ -14,9 +14,9 @@ constexpr std::string_view kPrefix = "x-envoy-";
 
 // Without the prefix, in the order of the enum.
 enum Term : uint8_t { kTimeout, kPerTryTimeout, kMaxRetries, kRetryOn, kRetryGrpcOn, kTermCount };
-constexpr std::string_view kTerms[kTermCount] = {
-    "upstream-rq-timeout-ms", "upstream-rq-per-try-timeout-ms", "max-retries", "retry-on",
-    "retry-grpc-on"};
+constexpr std::string_view kTerms[kTermCount] = {"upstream-rq-timeout-ms",
+                                                 "upstream-rq-per-try-timeout-ms", "max-retries",
+                                                 "retry-on", "retry-grpc-on"};
 
 Term term_of(std::string_view name) {
   if (name.size() <= kPrefix.size() || (name.front() | 0x20) != 'x' ||

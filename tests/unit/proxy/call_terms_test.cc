@@ -96,8 +96,8 @@ TEST(CallTerms, WhatIsNoValueIsPassedOver) {
         << value;
     EXPECT_EQ(asked(route, {{"x-envoy-upstream-rq-per-try-timeout-ms", value}}).per_try_timeout,
               Duration::zero());
-    EXPECT_EQ(
-        asked(route, {{"x-envoy-retry-on", "5xx"}, {"x-envoy-max-retries", value}}).retries, 1U);
+    EXPECT_EQ(asked(route, {{"x-envoy-retry-on", "5xx"}, {"x-envoy-max-retries", value}}).retries,
+              1U);
   }
   for (const char* value : {"", ",", "5XX", "5xxx", "five", "503", "5xx;reset"}) {
     EXPECT_EQ(asked(route, {{"x-envoy-retry-on", value}}).retry_on, 0U) << value;

@@ -190,6 +190,29 @@ TEST_F(EngineBasic, BadHeadIs400AndCloses) {
   EXPECT_TRUE(rig.upstreams().empty());
 }
 
+// A TLS client on a plain port must not wait for the time of a slow head.
+TEST_F(EngineBasic, OtherProtocolsAreRefusedAtOnce) {
+  rig.use(policy);
+  for (const char* bytes : {"\x16\x03\x01", "PING\r\n"}) {
+    Socket& client = rig.connect_captured(kService);
+    rig.send(client, bytes);
+    EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 400 "));
+    EXPECT_TRUE(client.fin);
+  }
+  EXPECT_EQ(rig.counters().ended_bad_request, 2U);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineBasic, OriginsOfOtherProtocolsAreToldAtOnce) {
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.open(rig.upstream(0));
+  rig.send(rig.upstream(0), "220 mail ready");
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 502 "));
+  EXPECT_TRUE(rig.upstream(0).closed);
+}
+
 TEST_F(EngineBasic, SlowHeadIs408) {
   rig.use(policy);
   Socket& client = rig.connect_captured(kService);
