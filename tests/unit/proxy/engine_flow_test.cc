@@ -234,6 +234,29 @@ TEST_F(EngineFlow, IdleTimesClose) {
   EXPECT_TRUE(client->closed);
 }
 
+TEST_F(EngineFlow, ConnectionsToEndpointsThatAreGoneAreNotKept) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  auto [other, busy] = ask();
+  rig.send(*origin, kOk);
+  PolicyFixture empty;
+  rig.use(empty);
+  EXPECT_TRUE(origin->closed && !origin->aborted);
+  EXPECT_FALSE(busy->closed);
+  rig.send(*busy, kOk);
+  EXPECT_THAT(rig.take(*other), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(busy->closed && !busy->aborted);
+}
+
+TEST_F(EngineFlow, ConnectionsToEndpointsThatStayAreKept) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.use(policy);
+  rig.send(*origin, kOk);
+  rig.use(policy);
+  EXPECT_FALSE(origin->closed);
+}
+
 TEST_F(EngineFlow, MaxRequestsPerConnection) {
   cluster->pool.max_requests_per_connection = 2;
   rig.use(policy);
