@@ -12,6 +12,7 @@
 
 #include "proxy/counters.h"
 #include "proxy/engine.h"
+#include "proxy/pipe.h"
 #include "tests/support/policy_fixture.h"
 
 namespace {
@@ -199,6 +200,24 @@ TEST(Memory, IdleConnectionsAreSmall) {
   RecordProperty("bytes_per_idle_connection", static_cast<int>(each));
   std::printf("bytes per idle connection: %.0f\n", each);
   EXPECT_LE(each, 1024);
+}
+
+// A client that always pipelines one more request, an upload that is always a piece ahead.
+TEST(Memory, QueuesThatAreNeverEmptyDoNotGrow) {
+  const std::string piece(4000, 'x');
+  proxy::BlockPool blocks;
+  proxy::ByteQueue queue;
+  proxy::Pipe pipe;
+  queue.append_copy(piece, blocks);
+  pipe.append({{}, piece}, true, blocks);
+  const int64_t before = g_bytes;
+  for (int i = 0; i < 100'000; ++i) {
+    queue.append_copy(piece, blocks);
+    queue.consume(piece.size());
+    pipe.append({{}, piece}, true, blocks);
+    while (pipe.unsent_bytes() > piece.size()) (void)pipe.take();
+  }
+  EXPECT_LT(g_bytes - before, 64 * 1024);
 }
 
 TEST(Allocation, NoneForGet) {
