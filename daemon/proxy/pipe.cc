@@ -88,6 +88,14 @@ void ByteQueue::append_copy(std::string_view bytes, BlockPool& blocks) {
   }
 }
 
+size_t ByteQueue::peek(char* out, size_t max) const {
+  size_t copied = 0;
+  for (size_t i = first_; i < slices_.size() && copied < max; ++i) {
+    copied += slices_[i].bytes.copy(out + copied, max - copied);
+  }
+  return copied;
+}
+
 void ByteQueue::consume(size_t bytes) {
   NP_DCHECK(bytes <= bytes_);
   bytes_ -= bytes;
