@@ -158,7 +158,9 @@ class Core {
   // core_upstream.cc: pools
   void open_connection(Pool& pool);
   void on_opened(Connection& connection);
-  void on_connect_failed(Connection& connection, EndReason reason);
+  // `is_ours`: the endpoint has no part in it.
+  void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
+  bool connect_in_place_of_idle(Connection& connection);
   void make_idle(Connection& connection);
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();

@@ -120,8 +120,11 @@ void Core::peer_finished(Connection& connection) {
 void Core::failed(Connection& connection, Failure failure) {
   if (connection.state() == ConnectionState::kOpening &&
       connection.side == Connection::Side::kUpstream) {
-    on_connect_failed(connection, failure == Failure::kTimedOut ? EndReason::kConnectTimeout
-                                                                : EndReason::kConnectFailed);
+    if (failure == Failure::kExhausted && connect_in_place_of_idle(connection)) return;
+    on_connect_failed(
+        connection,
+        failure == Failure::kTimedOut ? EndReason::kConnectTimeout : EndReason::kConnectFailed,
+        failure == Failure::kExhausted || failure == Failure::kAddressInUse);
     return;
   }
   connection.failed = true;

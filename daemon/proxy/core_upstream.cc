@@ -94,7 +94,7 @@ void Core::on_opened(Connection& connection) {
   make_idle(connection);
 }
 
-void Core::on_connect_failed(Connection& connection, EndReason reason) {
+void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_ours) {
   Pool& pool = *connection.pool;
   if (reason == EndReason::kConnectTimeout) ++counters_->upstream_cx_connect_timeout;
   ++counters_->upstream_cx_connect_fail;
@@ -105,8 +105,25 @@ void Core::on_connect_failed(Connection& connection, EndReason reason) {
   for (; victims > 0; --victims) {
     Exchange& exchange = *pool.pending.front();
     pool.pending.remove(exchange);
-    exchange.on_event({.kind = ExchangeEvent::Kind::kAcquireFailed, .reason = reason});
+    exchange.on_event(
+        {.kind = ExchangeEvent::Kind::kAcquireFailed, .reason = reason, .is_ours = is_ours});
   }
+}
+
+// No descriptor was left for a connect, while others are kept for requests that may never come: one
+// of those of the endpoint that has most goes, and the connect is tried again.
+bool Core::connect_in_place_of_idle(Connection& connection) {
+  Pool* largest = nullptr;
+  pools_.for_each([&](Pool& pool) {
+    if (largest == nullptr || pool.idle.size() > largest->idle.size()) largest = &pool;
+  });
+  if (largest->idle.empty()) return false;
+  ++counters_->upstream_cx_trimmed;
+  close(*largest->idle.front(), false);
+  Pool& pool = *connection.pool;
+  close(connection, true);
+  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  return true;
 }
 
 // The connection may serve the next Exchange, if it is fit to.

@@ -111,6 +111,7 @@ void Exchange::in_acquire(const ExchangeEvent& event) {
       return;
     case EventKind::kAcquireFailed:
       try_.waiting_in = nullptr;
+      if (event.is_ours) forget_try();
       fail_try(event.reason, policy::kRetry5xx | policy::kRetryGatewayError | policy::kRetryReset |
                                  policy::kRetryResetBeforeRequest | policy::kRetryConnectFailure);
       return;

@@ -234,6 +234,20 @@ TEST_F(EngineFlow, IdleTimesClose) {
   EXPECT_TRUE(client->closed);
 }
 
+// A reset because of bytes that nobody reads any more could overtake the answer.
+TEST_F(EngineFlow, BytesBehindTheLastRequestDoNotEndangerItsAnswer) {
+  rig.use(policy);
+  auto [client, origin] = ask(
+      "GET /x HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\nGET /y HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
+  EXPECT_TRUE(client->fin);
+  EXPECT_FALSE(client->closed);
+  rig.finish(*client);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_EQ(rig.counters().downstream_rq_started, 1U);
+}
+
 TEST_F(EngineFlow, ConnectionsToEndpointsThatAreGoneAreNotKept) {
   rig.use(policy);
   auto [client, origin] = ask();
