@@ -23,6 +23,7 @@
 #include "proxy/limits.h"
 #include "proxy/node_state.h"
 #include "proxy/pick.h"
+#include "proxy/pinned_text.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
 #include "proxy/slab.h"
@@ -61,6 +62,7 @@ class Core {
   const EngineLimits& limits() const { return limits_; }
   TimerWheel& timers() { return timers_; }
   BlockPool& blocks() { return blocks_; }
+  PinnedTexts& texts() { return texts_; }
   Picker& picker() { return picker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
@@ -193,6 +195,7 @@ class Core {
   TimerWheel timers_;
   Timer sweep_timer_;
   BlockPool blocks_;
+  PinnedTexts texts_{*this};
   Picker picker_;
   Pools pools_;
   Slab<Connection> connections_;

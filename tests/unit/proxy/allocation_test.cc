@@ -202,6 +202,47 @@ TEST(Memory, IdleConnectionsAreSmall) {
   EXPECT_LE(each, 1024);
 }
 
+// Clients that ask for much and read nothing.
+TEST(Memory, LargeDirectResponsesAreNotCopied) {
+  constexpr int kConnections = 50;
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(nullptr);
+  route.action = policy::Route::Action::kDirectResponse;
+  route.direct_response = policy::DirectResponse{200, std::string(1 << 20, 'd'), ""};
+  PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/", &route});
+  policy.capture(kService, &table);
+  proxy::EngineCounters counters{};
+  proxy::EngineConfig config;
+  config.counters = &counters;
+  proxy::Engine engine(config);
+  proxy::ActionList actions;
+  const Instant now{std::chrono::seconds(10)};
+  engine.set_snapshot(policy.snapshot, now, actions);
+  const std::weak_ptr<policy::Snapshot> snapshot = policy.snapshot;
+  policy.snapshot.reset();
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(kService).value();
+  const int64_t before = g_bytes;
+  std::vector<proxy::ConnectionId> clients;
+  for (int i = 0; i < kConnections; ++i) {
+    clients.push_back(engine.accept(accepted, now, actions));
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kReceived;
+    event.data.bytes = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    engine.on_transport(clients.back(), event, now, actions);
+  }
+  EXPECT_LE(g_bytes - before, kConnections * 64 * 1024);
+  engine.set_snapshot(std::make_shared<policy::Snapshot>(), now, actions);
+  EXPECT_FALSE(snapshot.expired());  // the clients are still owed its bytes
+  TransportEvent gone;
+  gone.kind = TransportEvent::Kind::kFailed;
+  for (const proxy::ConnectionId client : clients) engine.on_transport(client, gone, now, actions);
+  actions.clear();
+  EXPECT_TRUE(snapshot.expired());
+}
+
 // A client that always pipelines one more request, an upload that is always a piece ahead.
 TEST(Memory, QueuesThatAreNeverEmptyDoNotGrow) {
   const std::string piece(4000, 'x');
