@@ -23,6 +23,7 @@
 #include "proxy/limits.h"
 #include "proxy/node_state.h"
 #include "proxy/pick.h"
+#include "proxy/pinned_text.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
 #include "proxy/request_checker.h"
@@ -62,6 +63,7 @@ class Core {
   const EngineLimits& limits() const { return limits_; }
   TimerWheel& timers() { return timers_; }
   BlockPool& blocks() { return blocks_; }
+  PinnedTexts& texts() { return texts_; }
   Picker& picker() { return picker_; }
   RequestChecker& checker() { return checker_; }
   bool is_draining() const { return draining_; }
@@ -163,7 +165,9 @@ class Core {
   // core_upstream.cc: pools
   void open_connection(Pool& pool);
   void on_opened(Connection& connection);
-  void on_connect_failed(Connection& connection, EndReason reason);
+  // `is_ours`: the endpoint has no part in it.
+  void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
+  bool connect_in_place_of_idle(Connection& connection);
   void make_idle(Connection& connection);
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();
@@ -198,6 +202,7 @@ class Core {
   TimerWheel timers_;
   Timer sweep_timer_;
   BlockPool blocks_;
+  PinnedTexts texts_{*this};
   Picker picker_;
   Prober prober_;
   RequestChecker checker_;

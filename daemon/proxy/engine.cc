@@ -219,7 +219,7 @@ void Core::on_connection_timer(Connection& connection) {
   touch(connection);
   switch (purpose) {
     case ConnectionTimer::kConnect:
-      on_connect_failed(connection, EndReason::kConnectTimeout);
+      on_connect_failed(connection, EndReason::kConnectTimeout, false);
       return;
     case ConnectionTimer::kSniff:
       sniff(connection, true);

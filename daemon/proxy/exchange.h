@@ -196,7 +196,7 @@ class Exchange : public SlabObject {
   void report_probe(EndReason reason);
 
   // own answers
-  void answer(uint16_t status, std::string_view body, std::string_view content_type);
+  void answer(uint16_t status, const Slice& body, std::string_view content_type);
 
   Core* core_ = nullptr;
   Kind kind_ = Kind::kRequest;

@@ -12,7 +12,9 @@
 
 #include "proxy/counters.h"
 #include "proxy/engine.h"
+#include "proxy/pipe.h"
 #include "tests/support/check_fixture.h"
+#include "tests/support/policy_fixture.h"
 
 namespace {
 bool g_counting = false;
@@ -202,6 +204,65 @@ TEST(Memory, IdleConnectionsAreSmall) {
   RecordProperty("bytes_per_idle_connection", static_cast<int>(each));
   std::printf("bytes per idle connection: %.0f\n", each);
   EXPECT_LE(each, 1024);
+}
+
+// Clients that ask for much and read nothing.
+TEST(Memory, LargeDirectResponsesAreNotCopied) {
+  constexpr int kConnections = 50;
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(nullptr);
+  route.action = policy::Route::Action::kDirectResponse;
+  route.direct_response = policy::DirectResponse{200, std::string(1 << 20, 'd'), ""};
+  PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/", &route});
+  policy.capture(kService, &table);
+  proxy::EngineCounters counters{};
+  proxy::EngineConfig config;
+  config.counters = &counters;
+  proxy::Engine engine(config);
+  proxy::ActionList actions;
+  const Instant now{std::chrono::seconds(10)};
+  engine.set_snapshot(policy.snapshot, now, actions);
+  const std::weak_ptr<policy::Snapshot> snapshot = policy.snapshot;
+  policy.snapshot.reset();
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(kService).value();
+  const int64_t before = g_bytes;
+  std::vector<proxy::ConnectionId> clients;
+  for (int i = 0; i < kConnections; ++i) {
+    clients.push_back(engine.accept(accepted, now, actions));
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kReceived;
+    event.data.bytes = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    engine.on_transport(clients.back(), event, now, actions);
+  }
+  EXPECT_LE(g_bytes - before, kConnections * 64 * 1024);
+  engine.set_snapshot(std::make_shared<policy::Snapshot>(), now, actions);
+  EXPECT_FALSE(snapshot.expired());  // the clients are still owed its bytes
+  TransportEvent gone;
+  gone.kind = TransportEvent::Kind::kFailed;
+  for (const proxy::ConnectionId client : clients) engine.on_transport(client, gone, now, actions);
+  actions.clear();
+  EXPECT_TRUE(snapshot.expired());
+}
+
+// A client that always pipelines one more request, an upload that is always a piece ahead.
+TEST(Memory, QueuesThatAreNeverEmptyDoNotGrow) {
+  const std::string piece(4000, 'x');
+  proxy::BlockPool blocks;
+  proxy::ByteQueue queue;
+  proxy::Pipe pipe;
+  queue.append_copy(piece, blocks);
+  pipe.append({{}, piece}, true, blocks);
+  const int64_t before = g_bytes;
+  for (int i = 0; i < 100'000; ++i) {
+    queue.append_copy(piece, blocks);
+    queue.consume(piece.size());
+    pipe.append({{}, piece}, true, blocks);
+    while (pipe.unsent_bytes() > piece.size()) (void)pipe.take();
+  }
+  EXPECT_LT(g_bytes - before, 64 * 1024);
 }
 
 TEST(Allocation, NoneForGet) {
