@@ -63,15 +63,15 @@ class StopSignal {
 Result<void> enter_sandbox(const Options& options) {
   kernel::SandboxOptions sandbox;
   sandbox.state_dir = options.state_dir;
-  sandbox.run_dir = options.run_dir;
   NP_TRY_ASSIGN(const kernel::SandboxReport report, kernel::enter_sandbox(sandbox));
   for (const std::string& note : report.notes) log_info(note);
   return ok();
 }
 
-control::ControlOptions control_options(const Options& options) {
+control::ControlOptions control_options(const Options& options, Fd control_socket) {
   control::ControlOptions control;
-  control.run_dir = options.run_dir;
+  control.listener = std::move(control_socket);
+  control.group = kControlGroup;
   control.state_dir = options.state_dir;
   control.info.version = kVersion;
   control.info.instance = options.instance;
@@ -110,7 +110,7 @@ Result<void> serve(const Options& options) {
     seams.capture = &link->capture_table();
     seams.attacher = link.get();
   }
-  control::ControlThread control(control_options(options), seams);
+  control::ControlThread control(control_options(options, link->take_control_socket()), seams);
   // Policy first: connections that waited for this worker must not be served without it.
   NP_TRY(control.start());
   NP_TRY(pool->start());

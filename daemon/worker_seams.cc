@@ -67,6 +67,7 @@ Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options
   if (link.has_capture()) pool.ejection_store = &ejections;
   pool.on_ejection = [&watch] { watch.notify(); };
   pool.heartbeat_ns = link.heartbeat_word();
+  pool.live_flags = link.live_flags_word();
   pool.proxy_netns_fd = link.proxy_netns_fd();
   pool.pod_port_lo = kUpstreamBandLow;
   pool.pod_port_hi = kUpstreamBandHigh;
@@ -91,7 +92,7 @@ std::string DataPathHealth::liveness_problem() {
 
 std::string DataPathHealth::readiness_problem() {
   if (!started_.load(std::memory_order_acquire)) return "starting: policy is not in force yet";
-  if (pool_.is_overloaded()) return "overloaded: accepting is paused";
+  if (pool_.is_overloaded()) return "overloaded: new connections follow their fail mode";
   return liveness_problem();
 }
 

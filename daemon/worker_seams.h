@@ -37,7 +37,8 @@ class BandedSink final : public control::SnapshotSink {
   bool has_band_ = false;
 };
 
-// Liveness: shards make progress and descriptors are left (R43). Readiness: policy is in force.
+// Liveness: shards make progress and descriptors are left (R43). Readiness: policy is in force, and
+// there is room for new connections.
 class DataPathHealth final : public admin::HealthSource {
  public:
   explicit DataPathHealth(const shard::ShardPool& pool) : pool_(pool) {}

@@ -38,7 +38,8 @@ std::optional<ConnectionPool> read_limits(const Value& value) {
   limits.max_requests = read_count(fields.get("maxRequests"), 1).value_or(kUnlimited);
   limits.max_retries = read_count(fields.get("maxRetries")).value_or(kUnlimited);
   if (!has_limits(limits) && value.is_map()) {
-    value.error("limits nothing", "", "maxConnections, maxPendingRequests, maxRequests, maxRetries");
+    value.error("limits nothing", "",
+                "maxConnections, maxPendingRequests, maxRequests, maxRetries");
   }
   return limits;
 }
@@ -79,14 +80,16 @@ std::optional<Outlier> read_ejection(const Value& value) {
   Outlier outlier;
   outlier.shadow = read_shadow(fields.get("mode"));
   outlier.consecutive_5xx = read_count(fields.get("consecutive5xx")).value_or(5);
-  outlier.consecutive_gateway_errors = read_count(fields.get("consecutiveGatewayErrors")).value_or(0);
+  outlier.consecutive_gateway_errors =
+      read_count(fields.get("consecutiveGatewayErrors")).value_or(0);
   if (auto count = read_count(fields.get("consecutiveLocalOriginFailures"))) {
     outlier.split_local_origin = true;
     outlier.consecutive_local_origin_failures = *count;
   }
   read_interval_rules(fields, outlier);
   outlier.interval = duration_or(fields.get("interval"), outlier.interval);
-  outlier.base_ejection_time = duration_or(fields.get("baseEjectionTime"), outlier.base_ejection_time);
+  outlier.base_ejection_time =
+      duration_or(fields.get("baseEjectionTime"), outlier.base_ejection_time);
   outlier.max_ejection_time = duration_or(fields.get("maxEjectionTime"), outlier.max_ejection_time);
   outlier.max_ejection_percent = whole_percent_or(fields.get("maxEjectionPercent"), 10);
   outlier.panic_percent = whole_percent_or(fields.get("minHealthPercent"), 0);
@@ -110,7 +113,8 @@ void read_http_check(const Value& value, HealthCheck& check) {
   }
   if (Value statuses = fields.get("statuses"); statuses.present()) {
     Fields inner(statuses);
-    check.status_from = static_cast<uint16_t>(inner.require("from").integer(100, 599).value_or(200));
+    check.status_from =
+        static_cast<uint16_t>(inner.require("from").integer(100, 599).value_or(200));
     check.status_to =
         static_cast<uint16_t>(inner.require("to").integer(check.status_from, 599).value_or(200));
   }
@@ -159,7 +163,8 @@ void read_delay(const Value& value, Fault& fault) {
   }
   if (Value uniform = fields.get("uniform"); uniform.present()) {
     Fields inner(uniform);
-    const Duration least = read_duration(inner.require("min"), ZeroDuration::kAllowed).value_or(Duration{});
+    const Duration least =
+        read_duration(inner.require("min"), ZeroDuration::kAllowed).value_or(Duration{});
     const Duration most = duration_or(inner.require("max"), least);
     if (most < least) uniform.error("max is below min");
     delay.shape = {Kind::kUniform, least, most};

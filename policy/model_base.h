@@ -10,6 +10,8 @@
 namespace np::policy {
 
 using Labels = std::map<std::string, std::string>;
+// Whether `labels` contain every pair of `wanted`.
+bool has_labels(const Labels& labels, const Labels& wanted);
 
 // Where a piece of policy came from: for messages, traces, `describe` and conflict rules.
 struct Origin {

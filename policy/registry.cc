@@ -42,13 +42,6 @@ std::vector<const T*> by_age(const std::vector<T>& objects) {
 
 }  // namespace
 
-bool has_labels(const Labels& labels, const Labels& wanted) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& pair) {
-    const auto found = labels.find(pair.first);
-    return found != labels.end() && found->second == pair.second;
-  });
-}
-
 bool is_captured(Protocol protocol) {
   return speaks_http(protocol) || speaks_tcp(protocol);
 }

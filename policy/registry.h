@@ -77,9 +77,6 @@ class Registry {
 // workload of its own.
 std::string workload_name(const Pod& pod);
 
-// Whether `labels` contain every pair of `wanted`.
-bool has_labels(const Labels& labels, const Labels& wanted);
-
 // Ports whose bytes are opaque to us (encrypted, datagrams) are not captured.
 bool is_captured(Protocol protocol);
 bool speaks_http(Protocol protocol);  // known to, or found out by the connection (kAuto)

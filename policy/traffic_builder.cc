@@ -116,7 +116,7 @@ std::shared_ptr<const StickySplit> TrafficBuilder::sticky(const std::string& hos
     if (traffic->sticky_header.empty() && traffic->sticky_cookie.empty()) continue;
     auto split = std::make_shared<StickySplit>();
     split->balancing.hash_on = traffic->sticky_header.empty() ? LoadBalancing::HashOn::kCookie
-                                                               : LoadBalancing::HashOn::kHeader;
+                                                              : LoadBalancing::HashOn::kHeader;
     split->balancing.hash_name =
         traffic->sticky_header.empty() ? traffic->sticky_cookie : traffic->sticky_header;
     split->salt = hash_bytes(host);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What nodeproxy.dev/v1 TrafficPolicy says: only what none of the other APIs can. Plain values, as in
-// model.h.
+// What nodeproxy.dev/v1 TrafficPolicy says: only what none of the other APIs can. Plain values, as
+// in model.h.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ struct LatencyRule {
 struct HealthCheck {
   bool http = true;  // else: a TCP connect
   std::string path = "/";
-  std::string host;  // "" : the endpoint's address
+  std::string host;                             // "" : the endpoint's address
   uint16_t status_from = 200, status_to = 200;  // inclusive
   Duration interval = std::chrono::seconds(10);
   Duration timeout = std::chrono::seconds(1);

@@ -38,7 +38,7 @@ IpAddress IpAddress::v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   char buffer[INET6_ADDRSTRLEN];
-  if (text.size() >= sizeof(buffer)) return {};
+  if (text.empty() || text.size() >= sizeof(buffer)) return {};
   std::memcpy(buffer, text.data(), text.size());
   buffer[text.size()] = '\0';
   IpAddress ip;

@@ -52,7 +52,7 @@ Json describe(const policy::Object& object, const ObjectStatus& status) {
           {"generation", object.generation},
           {"sequence", object.sequence},
           {"created_unix_ns", object.created_unix_ns},
-          {"status", to_text(status.state)},
+          {"status", to_text(status)},
           {"reason", status.reason},
           {"warnings", status.warnings},
           {"hosts", status.hosts}};

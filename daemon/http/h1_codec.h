@@ -13,6 +13,7 @@ struct H1Limits {
   size_t head_bytes_max = 60 * 1024;        // all header fields together -> 431
   size_t field_count_max = 100;             // -> 431
   size_t target_bytes_max = 8 * 1024;       // -> 414
+  size_t method_bytes_max = 32;             // -> 400
   size_t chunk_extension_bytes_max = 4096;  // per message -> 400
   size_t trailer_bytes_max = 60 * 1024;     // -> 400
   size_t empty_lines_max = 4;               // before a request line -> 400

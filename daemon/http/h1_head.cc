@@ -224,6 +224,17 @@ RequestKind kind_of_method(std::string_view method) {
   return method == "CONNECT" ? RequestKind::kConnect : RequestKind::kOrdinary;
 }
 
+Verdict check_request_line(std::string_view line, const H1Limits& limits, HeadMemory& memory) {
+  memory.head = Head{};
+  HeadFacts unused;
+  return read_request_line(take_start_line(line), limits, memory, unused);
+}
+
+Verdict check_status_line(std::string_view line, HeadMemory& memory) {
+  memory.head = Head{};
+  return read_status_line(take_start_line(line), memory.head);
+}
+
 Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMemory& memory,
                           HeadFacts& facts) {
   Head& head = memory.head;

@@ -24,6 +24,11 @@ struct HeadFacts {
   RequestKind request = RequestKind::kOrdinary;  // of the request itself; known first
 };
 
+// The first line alone, with its CRLF, for heads that are still incomplete. `memory` is for its
+// use.
+Verdict check_request_line(std::string_view line, const H1Limits& limits, HeadMemory& memory);
+Verdict check_status_line(std::string_view line, HeadMemory& memory);
+
 // `bytes` is a head with its blank line, as HeadScanner found it. Results point into `bytes` and
 // `memory`.
 Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMemory& memory,

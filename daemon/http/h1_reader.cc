@@ -37,8 +37,13 @@ void H1Reader::begin(StreamId stream, RequestKind request, bool is_upgrade_asked
 
 void H1Reader::begin_head() {
   state_ = State::kHead;
+  is_start_line_checked_ = false;
   HeadScanner::Limits limits;
-  limits.empty_lines_max = role_ == Role::kServer ? limits_.empty_lines_max : 0;
+  const bool is_server = role_ == Role::kServer;
+  limits.start_line =
+      is_server ? HeadScanner::StartLine::kRequest : HeadScanner::StartLine::kStatus;
+  limits.method_bytes_max = limits_.method_bytes_max;
+  limits.empty_lines_max = is_server ? limits_.empty_lines_max : 0;
   limits.start_line_bytes_max = limits_.target_bytes_max + kStartLineSlackBytes;
   limits.field_bytes_max = limits_.head_bytes_max;
   limits.field_count_max = limits_.field_count_max;
@@ -48,7 +53,7 @@ void H1Reader::begin_head() {
 void H1Reader::begin_trailers() {
   state_ = State::kTrailers;
   HeadScanner::Limits limits;
-  limits.has_start_line = false;
+  limits.start_line = HeadScanner::StartLine::kNone;
   limits.field_bytes_max = limits_.trailer_bytes_max;
   limits.field_count_max = limits_.field_count_max;
   scanner_.begin(limits);
@@ -88,6 +93,7 @@ size_t H1Reader::read_section(std::string_view in, StreamEventList& out) {
     on_section(in.substr(start, end - start), HeadMemoryChain::take(), out);
     return end;
   }
+  if (refuse_start_line(in, out)) return in.size();
   if (result != ScanResult::kMore) {
     refuse_section(result, out);
   } else if (!scanner_.has_content(in)) {
@@ -114,6 +120,7 @@ size_t H1Reader::read_partial_section(std::string_view in, StreamEventList& out)
       return used + end - had;
     }
     used += piece.size();
+    if (refuse_start_line(bytes, out)) return used;
     if (result != ScanResult::kMore) {
       refuse_section(result, out);
       return used;
@@ -126,6 +133,21 @@ size_t H1Reader::read_partial_section(std::string_view in, StreamEventList& out)
   return used;
 }
 
+// A line that is none is refused when its end has come, not when the head's has. Where more is
+// wrong the first line counts, as in a head that comes whole.
+bool H1Reader::refuse_start_line(std::string_view bytes, StreamEventList& out) {
+  const size_t end = scanner_.start_line_end();
+  if (end == 0 || is_start_line_checked_) return false;
+  is_start_line_checked_ = true;
+  const std::string_view line = bytes.substr(scanner_.start(), end - scanner_.start());
+  std::unique_ptr<HeadMemory> memory = HeadMemoryChain::take();
+  const Verdict verdict = role_ == Role::kServer ? check_request_line(line, limits_, *memory)
+                                                 : check_status_line(line, *memory);
+  HeadMemoryChain::give(std::move(memory));
+  if (verdict.is_refused()) fail(verdict.status, verdict.detail, out);
+  return verdict.is_refused();
+}
+
 void H1Reader::refuse_section(ScanResult result, StreamEventList& out) {
   const bool is_head = state_ == State::kHead;
   switch (result) {
@@ -133,6 +155,14 @@ void H1Reader::refuse_section(ScanResult result, StreamEventList& out) {
       return fail(400, "bare_lf", out);
     case ScanResult::kTooManyEmptyLines:
       return fail(400, "empty_lines", out);
+    case ScanResult::kBadMethod:
+      return fail(400, "bad_method", out);
+    case ScanResult::kMethodTooLong:
+      return fail(400, "method_too_long", out);
+    case ScanResult::kBadRequestLine:
+      return fail(400, "bad_request_line", out);
+    case ScanResult::kBadVersion:
+      return fail(400, "bad_version", out);
     case ScanResult::kStartLineTooLong:
       return fail(414, "start_line_too_long", out);
     case ScanResult::kFieldsTooLarge:

@@ -64,6 +64,7 @@ class H1Reader {
   void begin_body(BodyKind body, StreamEventList& out);
   void begin_head();
   void begin_trailers();
+  bool refuse_start_line(std::string_view bytes, StreamEventList& out);
   void refuse_section(ScanResult result, StreamEventList& out);
   void end(StreamEventList& out);
   void emit_data(std::string_view data, StreamEventList& out) const;
@@ -73,6 +74,7 @@ class H1Reader {
   const H1Limits limits_;
   const Role role_;
   State state_ = State::kHead;
+  bool is_start_line_checked_ = false;
   bool is_head_done_ = false;  // of the current message; interim heads do not count
   bool becomes_tunnel_ = false;
   bool is_upgrade_asked_ = false;

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/head_scanner.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "http/grammar.h"
 
 namespace np::http {
 namespace {
+
+constexpr std::string_view kStatusLineStart = "HTTP/";
 
 bool is_bare_lf(std::string_view line) {
   return line.size() < 2 || line[line.size() - 2] != '\r';
@@ -15,7 +20,7 @@ bool is_bare_lf(std::string_view line) {
 void HeadScanner::begin(const Limits& limits) {
   *this = HeadScanner{};
   limits_ = limits;
-  is_in_fields_ = !limits.has_start_line;
+  is_in_fields_ = limits.start_line == StartLine::kNone;
 }
 
 ScanResult HeadScanner::scan(std::string_view bytes) {
@@ -34,9 +39,37 @@ ScanResult HeadScanner::scan(std::string_view bytes) {
   }
 }
 
+// Whoever speaks another protocol may never send a line end: TLS, a database. What stands before
+// the first blank tells; line ends are left to the caller.
+ScanResult HeadScanner::check_beginning(std::string_view line) const {
+  const bool is_request = limits_.start_line == StartLine::kRequest;
+  if (line.front() == '\r') {
+    const bool may_be_empty = line.size() == 1 || line[1] == '\n';
+    if (may_be_empty) return ScanResult::kMore;
+    return is_request ? ScanResult::kBadRequestLine : ScanResult::kBadVersion;
+  }
+  if (!is_request) {
+    const std::string_view seen =
+        line.substr(0, std::min(kStatusLineStart.size(), line.find('\n')));
+    return kStatusLineStart.starts_with(seen) ? ScanResult::kMore : ScanResult::kBadVersion;
+  }
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (is_token_char(c)) {
+      if (i >= limits_.method_bytes_max) return ScanResult::kMethodTooLong;
+      continue;
+    }
+    if (c == '\n' || (c == ' ' && i > 0)) break;
+    return c == '\r' || c == '\t' ? ScanResult::kBadRequestLine : ScanResult::kBadMethod;
+  }
+  return ScanResult::kMore;
+}
+
 // The length comes before the line end's form in both checks, because a line that arrives slowly is
 // known to be too long before its end is seen.
 ScanResult HeadScanner::check_start_line(std::string_view line, bool has_ended) {
+  const ScanResult beginning = check_beginning(line);
+  if (beginning != ScanResult::kMore) return beginning;
   if (line.size() > limits_.start_line_bytes_max) return ScanResult::kStartLineTooLong;
   if (!has_ended) return ScanResult::kMore;
   if (is_bare_lf(line)) return ScanResult::kBareLf;
@@ -46,6 +79,7 @@ ScanResult HeadScanner::check_start_line(std::string_view line, bool has_ended) 
                                                     : ScanResult::kComplete;
   }
   is_in_fields_ = true;
+  start_line_end_ = position_;
   return ScanResult::kComplete;
 }
 

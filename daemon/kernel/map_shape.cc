@@ -22,7 +22,8 @@ constexpr const char* kWhole = "";  // name of a key or value that is no struct
 void add_fields(const btf* types, uint32_t type_id, const std::string& prefix, uint32_t base,
                 uint32_t depth, RecordFields* fields) {
   const int resolved = ::btf__resolve_type(types, type_id);
-  const btf_type* type = resolved > 0 ? ::btf__type_by_id(types, resolved) : nullptr;
+  const btf_type* type =
+      resolved > 0 ? ::btf__type_by_id(types, static_cast<uint32_t>(resolved)) : nullptr;
   const int64_t bytes = ::btf__resolve_size(types, type_id);
   if (type == nullptr || bytes <= 0) return;
   if (!btf_is_struct(type) || depth > kNestingMax) {

@@ -73,11 +73,19 @@ Result<SandboxReport> plan_sandbox(const SandboxOptions& options) {
   return report;
 }
 
+Result<void> prepare_run_dir(const std::string& run_dir, const std::string& group_name) {
+  const uid_t uid = ::geteuid();
+  gid_t gid = ::getegid();
+  if (uid == 0) {
+    if (const group* found = ::getgrnam(group_name.c_str())) gid = found->gr_gid;
+  }
+  return own_directory(run_dir, kRunDirMode, uid, gid);
+}
+
 Result<SandboxReport> enter_sandbox(const SandboxOptions& options) {
   NP_TRY_ASSIGN(SandboxReport report, plan_sandbox(options));
   if (::geteuid() == 0) {
     NP_TRY(own_directory(options.state_dir, kStateDirMode, report.uid, report.gid));
-    NP_TRY(own_directory(options.run_dir, kRunDirMode, report.uid, report.gid));
     NP_TRY(become(report.uid, report.gid));
   }
   NP_TRY(drop_capabilities_of_all_threads());

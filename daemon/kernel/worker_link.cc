@@ -54,6 +54,9 @@ Result<void> WorkerLink::Impl::take_fd(const link::HandFd& hand, Fd fd) {
     case link::FdRole::kProxyNetns:
       proxy_netns = std::move(fd);
       return ok();
+    case link::FdRole::kControlSocket:
+      control_socket = std::move(fd);
+      return ok();
   }
   return broken("an fd of an unknown role came");
 }
@@ -157,6 +160,9 @@ std::vector<GatewaySocket> WorkerLink::gateway_listeners() const {
 }
 int WorkerLink::proxy_netns_fd() const {
   return impl_->proxy_netns.get();
+}
+Fd WorkerLink::take_control_socket() {
+  return std::move(impl_->control_socket);
 }
 const std::vector<std::string>& WorkerLink::probe_report() const {
   return impl_->probe;

@@ -43,6 +43,11 @@ Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, boo
   NP_TRY(channel.send(link::Kind::kHello, 0, hello));
   NP_TRY(hand_maps(channel));
   state_.gateways->listen_again();
+  if (state_.control_socket >= 0) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kControlSocket;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.control_socket));
+  }
   for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
     link::HandFd hand;
     hand.role = link::FdRole::kGatewayListener;

@@ -64,6 +64,11 @@ uint64_t* WorkerLink::heartbeat_word() {
   return page != nullptr ? reinterpret_cast<uint64_t*>(&page->heartbeat_ns) : nullptr;
 }
 
+uint32_t* WorkerLink::live_flags_word() {
+  auto* page = impl_->live.as<np_live>();
+  return page != nullptr ? &page->flags : nullptr;
+}
+
 void WorkerLink::set_live_flag(LiveFlag flag, bool on) {
   auto* page = impl_->live.as<np_live>();
   if (page == nullptr) return;

@@ -14,7 +14,7 @@ void Connection::recycle() {
   mode = Mode::kHttp;
   timer_purpose = ConnectionTimer::kNone;
   receiving = touched = peer_finished = finish_delivered = failed = false;
-  shutdown_wanted = shutdown_sent = linger = in_head = discarding = retired = connecting = false;
+  shutdown_wanted = shutdown_sent = linger = in_head = discarding = connecting = false;
   codec.reset();
   output.clear();
   input.clear();

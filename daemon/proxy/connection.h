@@ -90,7 +90,6 @@ struct Connection : SlabObject {
   bool linger = false;      // unread request bytes may come: close in two steps
   bool in_head = false;     // bytes of a request head have been read, the head is incomplete
   bool discarding = false;  // upstream: rest of an unwanted answer
-  bool retired = false;     // upstream: not to be used again
 
   std::unique_ptr<http::Codec> codec;
   http::OutputQueue output;

@@ -111,6 +111,10 @@ void Core::settle_downstream_end(Connection& connection) {
   if (connection.codec == nullptr || connection.codec->wants_close() || finished ||
       (draining_ && idle && !expected)) {
     connection.advance_to(ConnectionState::kDraining);
+    // Bytes behind the last request that we serve: closing on them would reset, and the answer
+    // might be lost to that.
+    if (!connection.input.empty()) connection.linger = true;
+    connection.input.clear();
   }
 }
 

@@ -23,8 +23,10 @@
 #include "proxy/limits.h"
 #include "proxy/node_state.h"
 #include "proxy/pick.h"
+#include "proxy/pinned_text.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
+#include "proxy/request_checker.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
 
@@ -61,7 +63,9 @@ class Core {
   const EngineLimits& limits() const { return limits_; }
   TimerWheel& timers() { return timers_; }
   BlockPool& blocks() { return blocks_; }
+  PinnedTexts& texts() { return texts_; }
   Picker& picker() { return picker_; }
+  RequestChecker& checker() { return checker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
@@ -161,7 +165,9 @@ class Core {
   // core_upstream.cc: pools
   void open_connection(Pool& pool);
   void on_opened(Connection& connection);
-  void on_connect_failed(Connection& connection, EndReason reason);
+  // `is_ours`: the endpoint has no part in it.
+  void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
+  bool connect_in_place_of_idle(Connection& connection);
   void make_idle(Connection& connection);
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();
@@ -196,8 +202,10 @@ class Core {
   TimerWheel timers_;
   Timer sweep_timer_;
   BlockPool blocks_;
+  PinnedTexts texts_{*this};
   Picker picker_;
   Prober prober_;
+  RequestChecker checker_;
   Pools pools_;
   Slab<Connection> connections_;
   Slab<Exchange> exchanges_;

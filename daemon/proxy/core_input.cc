@@ -14,8 +14,13 @@ constexpr size_t kMethodBytesMax = 16;
 
 enum class Guess : uint8_t { kHttp, kOther, kUndecided };
 
-// "GET /" looks like HTTP; a TLS hello or a database greeting does not.
+// "GET /" looks like HTTP; a TLS hello or a database greeting does not. HTTP/2 begins like a
+// request of HTTP/1 and is none that a codec here reads: its bytes pass as they are.
 Guess guess_protocol(std::string_view bytes) {
+  constexpr std::string_view kHttp2Preface = "PRI * HTTP/2";
+  if (bytes.empty()) return Guess::kUndecided;
+  if (bytes.starts_with(kHttp2Preface)) return Guess::kOther;
+  if (kHttp2Preface.starts_with(bytes)) return Guess::kUndecided;
   size_t i = 0;
   while (i < bytes.size() && i <= kMethodBytesMax) {
     const char c = bytes[i];
@@ -115,8 +120,11 @@ void Core::peer_finished(Connection& connection) {
 void Core::failed(Connection& connection, Failure failure) {
   if (connection.state() == ConnectionState::kOpening &&
       connection.side == Connection::Side::kUpstream) {
-    on_connect_failed(connection, failure == Failure::kTimedOut ? EndReason::kConnectTimeout
-                                                                : EndReason::kConnectFailed);
+    if (failure == Failure::kExhausted && connect_in_place_of_idle(connection)) return;
+    on_connect_failed(
+        connection,
+        failure == Failure::kTimedOut ? EndReason::kConnectTimeout : EndReason::kConnectFailed,
+        failure == Failure::kExhausted || failure == Failure::kAddressInUse);
     return;
   }
   connection.failed = true;
@@ -296,10 +304,8 @@ void Core::dispatch_upstream(Connection& connection, const http::StreamEvent& ev
 // connection dialled, because the server may be the one to speak first (capture R32).
 void Core::sniff(Connection& connection, bool time_is_up) {
   if (connection.mode != Connection::Mode::kSniffing) return;
-  const std::string_view seen =
-      connection.input.empty() ? std::string_view() : connection.input.front().bytes;
-  Guess guess =
-      seen.empty() ? Guess::kUndecided : guess_protocol(seen.substr(0, limits_.sniff_bytes));
+  char seen[EngineLimits::kSniffBytes];
+  const Guess guess = guess_protocol({seen, connection.input.peek(seen, sizeof(seen))});
   if (guess == Guess::kUndecided && !time_is_up) return;
   disarm(connection);
   if (guess == Guess::kHttp) {

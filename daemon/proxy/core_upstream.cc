@@ -39,19 +39,17 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
   Pool& pool = pools_.get(key);
   pool.configure(config);
   pool.group = group;
-  if (!fresh && pool.pending.empty() && !pool.idle.empty()) {
-    Connection& connection = *pool.idle.back();
+  // Those who wait for a new connection are not overtaken: they would not take this one.
+  Connection* idle = fresh ? nullptr : pool.idle.back();
+  if (idle != nullptr && longest_waiting(pool, *idle) == nullptr) {
+    Connection& connection = *idle;
     take_idle(pool, connection);
     connection.exchange = exchange.id();
     return &connection;
   }
   ++counters_->upstream_rq_pending_total;
   pool.pending.push_back(exchange);
-  if (!fresh && !pool.idle.empty()) {
-    touch(pool);  // only those wait who take none of these
-  } else if (pool.connecting.size() < pool.pending.size()) {
-    open_connection(pool);
-  }
+  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
   return nullptr;
 }
 
@@ -96,7 +94,7 @@ void Core::on_opened(Connection& connection) {
   make_idle(connection);
 }
 
-void Core::on_connect_failed(Connection& connection, EndReason reason) {
+void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_ours) {
   Pool& pool = *connection.pool;
   if (reason == EndReason::kConnectTimeout) ++counters_->upstream_cx_connect_timeout;
   ++counters_->upstream_cx_connect_fail;
@@ -107,8 +105,25 @@ void Core::on_connect_failed(Connection& connection, EndReason reason) {
   for (; victims > 0; --victims) {
     Exchange& exchange = *pool.pending.front();
     pool.pending.remove(exchange);
-    exchange.on_event({.kind = ExchangeEvent::Kind::kAcquireFailed, .reason = reason});
+    exchange.on_event(
+        {.kind = ExchangeEvent::Kind::kAcquireFailed, .reason = reason, .is_ours = is_ours});
   }
+}
+
+// No descriptor was left for a connect, while others are kept for requests that may never come: one
+// of those of the endpoint that has most goes, and the connect is tried again.
+bool Core::connect_in_place_of_idle(Connection& connection) {
+  Pool* largest = nullptr;
+  pools_.for_each([&](Pool& pool) {
+    if (largest == nullptr || pool.idle.size() > largest->idle.size()) largest = &pool;
+  });
+  if (largest->idle.empty()) return false;
+  ++counters_->upstream_cx_trimmed;
+  close(*largest->idle.front(), false);
+  Pool& pool = *connection.pool;
+  close(connection, true);
+  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  return true;
 }
 
 // The connection may serve the next Exchange, if it is fit to.
@@ -119,12 +134,13 @@ void Core::make_idle(Connection& connection) {
                         connection.requests >= config.max_requests_per_connection;
   const bool too_old = config.max_connection_duration > Duration::zero() &&
                        now_ - connection.opened >= config.max_connection_duration;
+  const bool unwanted = pool.retired && pool.pending.empty();
   if (worn_out) ++counters_->upstream_cx_max_requests;
   const bool fit = connection.codec == nullptr
                        ? connection.requests == 0
                        : connection.codec->can_open_stream() && !connection.codec->wants_close();
-  if (!fit || worn_out || too_old || connection.retired || connection.failed ||
-      connection.peer_finished || !connection.input.empty()) {
+  if (!fit || worn_out || too_old || unwanted || connection.failed || connection.peer_finished ||
+      !connection.input.empty()) {
     close(connection, false);
     return;
   }
@@ -203,7 +219,8 @@ size_t Core::open_upstream() const {
   return open;
 }
 
-// Idle connections to endpoints that the new policy does not name would wait for nothing.
+// Connections to endpoints that the new policy does not name would wait for nothing: idle ones end,
+// busy ones when they would become idle.
 void Core::retire_removed_endpoints() {
   std::unordered_set<PoolKey, PoolKeyHash> named;
   std::unordered_set<uint32_t> any_address;
@@ -216,7 +233,8 @@ void Core::retire_removed_endpoints() {
   std::vector<Connection*> closing;
   pools_.for_each([&](Pool& pool) {
     const PoolKey plain{pool.key.remote, IpAddress(), pool.key.cluster_id, 0, false};
-    if (named.contains(plain) || any_address.contains(pool.key.cluster_id)) return;
+    pool.retired = !named.contains(plain) && !any_address.contains(pool.key.cluster_id);
+    if (!pool.retired) return;
     for (Connection* idle = pool.idle.front(); idle != nullptr; idle = idle->pool_link.next) {
       closing.push_back(idle);
     }

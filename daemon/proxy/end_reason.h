@@ -38,6 +38,8 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kHeadTimeout, head_timeout, "", kRefused)                \
   X(kRequestStalled, request_stalled, "", kRefused)          \
   X(kIdleBeforeAnswer, idle_before_answer, "SI", kRefused)   \
+  X(kRateLimited, rate_limited, "RL", kRefused)              \
+  X(kDenied, denied, "UAEX", kRefused)                       \
   X(kClientGone, client_gone, "DC", kAborted)                \
   X(kClientProtocol, client_protocol, "DPE", kAborted)       \
   X(kUpstreamTruncated, upstream_truncated, "UC", kAborted)  \

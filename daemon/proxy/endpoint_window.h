@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// EndpointWindow: what an endpoint answered since the latest sweep, for the ejection rules that look
-// at whole intervals. Part of an EndpointHealth, guarded by its ServiceHealth's lock.
+// EndpointWindow: what an endpoint answered since the latest sweep, for the ejection rules that
+// look at whole intervals. Part of an EndpointHealth, guarded by its ServiceHealth's lock.
 #pragma once
 
 #include <algorithm>

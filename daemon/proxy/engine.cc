@@ -59,7 +59,8 @@ Core::Core(const EngineConfig& config)
       node_(config.node != nullptr ? config.node : own_node_.get()),
       shard_(config.shard),
       picker_(rng_, *node_, shard_),
-      prober_(rng_, timers_, *node_, shard_) {
+      prober_(rng_, timers_, *node_, shard_),
+      checker_(config.quota_windows, config.seed) {
   NP_CHECK(counters_ != nullptr);
 }
 
@@ -218,7 +219,7 @@ void Core::on_connection_timer(Connection& connection) {
   touch(connection);
   switch (purpose) {
     case ConnectionTimer::kConnect:
-      on_connect_failed(connection, EndReason::kConnectTimeout);
+      on_connect_failed(connection, EndReason::kConnectTimeout, false);
       return;
     case ConnectionTimer::kSniff:
       sniff(connection, true);

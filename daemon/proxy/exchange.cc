@@ -114,6 +114,7 @@ void Exchange::in_acquire(const ExchangeEvent& event) {
       return;
     case EventKind::kAcquireFailed:
       try_.waiting_in = nullptr;
+      if (event.is_ours) forget_try();
       fail_try(event.reason, policy::kRetry5xx | policy::kRetryGatewayError | policy::kRetryReset |
                                  policy::kRetryResetBeforeRequest | policy::kRetryConnectFailure);
       return;
@@ -308,10 +309,10 @@ void Exchange::settle_downstream(EndReason reason) {
   Connection* client = core_->find(downstream_);
   if (client == nullptr || client->is_closed()) return;
   const Outcome outcome = outcome_of(reason);
-  if (outcome == Outcome::kRefused) {
+  if (outcome == Outcome::kRefused && !answer_started_) {
     const OwnAnswer own = own_answer(reason);
     if (reason == EndReason::kOverflow) out_fields_.push_back({"x-envoy-overloaded", "true"});
-    answer(status_ != 0 ? status_ : own.status, own.body, "text/plain");
+    answer(status_ != 0 ? status_ : own.status, {{}, own.body}, "text/plain");
   }
   client->exchange = {};
   if (reason == EndReason::kBadRequest) client->linger = true;
@@ -370,20 +371,20 @@ void Exchange::count_end(EndReason reason) {
   count_status(counters, *client->record, status_);
 }
 
-void Exchange::answer(uint16_t status, std::string_view body, std::string_view content_type) {
+void Exchange::answer(uint16_t status, const Slice& body, std::string_view content_type) {
   Connection* client = core_->find(downstream_);
   status_ = status;
   answer_started_ = true;
   const bool bodiless = status == 204 || status == 304 || status < 200;
-  if (!body.empty() && !bodiless) out_fields_.push_back({"content-type", content_type});
+  if (!body.bytes.empty() && !bodiless) out_fields_.push_back({"content-type", content_type});
   out_fields_.push_back({"server", "nodeproxy"});
   http::Head head;
   head.status = status;
   head.body = bodiless || head_request_ ? http::BodyKind::kNone : http::BodyKind::kLength;
-  head.content_length = body.size();
+  head.content_length = body.bytes.size();
   head.has_content_length = !bodiless;
   head.fields = out_fields_;
-  const bool with_body = head.body == http::BodyKind::kLength && !body.empty();
+  const bool with_body = head.body == http::BodyKind::kLength && !body.bytes.empty();
   http::StreamCommand command;
   command.kind = http::StreamCommand::Kind::kHead;
   command.stream = stream_;
@@ -395,7 +396,7 @@ void Exchange::answer(uint16_t status, std::string_view body, std::string_view c
   http::StreamCommand data;
   data.kind = http::StreamCommand::Kind::kData;
   data.stream = stream_;
-  data.data.bytes = body;
+  data.data = body;
   data.end_of_message = true;
   core_->send(*client, std::move(data));
 }

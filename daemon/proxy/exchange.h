@@ -29,6 +29,7 @@
 namespace np::proxy {
 
 class Core;
+struct Refusal;
 struct ShardGroup;
 struct SnapshotPin;
 
@@ -122,6 +123,10 @@ class Exchange : public SlabObject {
   void begin_slow_answer();
   void start_route_clock();
 
+  // exchange_checks.cc: rate limits and denials
+  bool refused_by_checks();
+  void refuse(const Refusal& refusal);
+
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
@@ -192,7 +197,7 @@ class Exchange : public SlabObject {
   void report_probe(EndReason reason);
 
   // own answers
-  void answer(uint16_t status, std::string_view body, std::string_view content_type);
+  void answer(uint16_t status, const Slice& body, std::string_view content_type);
 
   Core* core_ = nullptr;
   Kind kind_ = Kind::kRequest;

@@ -97,6 +97,7 @@ void Exchange::arm_try_timer() {
   if (kind_ != Kind::kRequest || !request_complete_ || answer_started_) return;
   const Duration limit = terms_.per_try_timeout;
   if (limit <= Duration::zero() || timers_[index_of(ExchangeTimer::kTry)].armed) return;
+  if (timers_[index_of(ExchangeTimer::kPhase)].armed) return;  // the wait before it is no try
   core_->timers().arm(timers_[index_of(ExchangeTimer::kTry)], core_->now() + limit);
 }
 

@@ -307,7 +307,7 @@ void Exchange::answer_route() {
   if (route.direct_response) {
     add_cors_fields();
     const policy::DirectResponse& direct = *route.direct_response;
-    answer(direct.status, direct.body,
+    answer(direct.status, core_->texts().slice(pin_, direct.body),
            direct.content_type.empty() ? std::string_view("text/plain") : direct.content_type);
     enter_finish(EndReason::kDirectResponse);
     return;

@@ -44,6 +44,7 @@ struct ExchangeEvent {
   const BufferRef* owner = nullptr;  // of stream->data
   Connection* connection = nullptr;
   EndReason reason = EndReason::kConnectFailed;
+  bool is_ours = false;  // kAcquireFailed: the endpoint has no part in it
   ExchangeTimer timer = ExchangeTimer::kPhase;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exchange: injected faults (traffic-semantics 3.2). They come before the router: a fault of a route
-// sees neither its timeout nor its retries; one of a TrafficPolicy may ask for both.
+// Exchange: injected faults (traffic-semantics 3.2). They come before the router: a fault of a
+// route sees neither its timeout nor its retries; one of a TrafficPolicy may ask for both.
 #include "proxy/core.h"
 #include "proxy/exchange.h"
 #include "proxy/retry.h"
@@ -71,6 +71,7 @@ void Exchange::after_delay() {
   const policy::Route& route = *match_.route;
   last_activity_ = core_->now();
   if (inject_abort()) return;
+  if (refused_by_checks()) return;
   if (route.cors && answer_preflight()) return;
   if (route.action != policy::Route::Action::kForward) {
     answer_route();

@@ -55,7 +55,8 @@ size_t Throttle::take(size_t wanted, Instant now) {
 }
 
 Instant Throttle::ready_at() const {
-  const auto one_byte = Duration(static_cast<int64_t>(kNanosecondsPerSecond / static_cast<double>(rate_)) + 1);
+  const auto one_byte =
+      Duration(static_cast<int64_t>(kNanosecondsPerSecond / static_cast<double>(rate_)) + 1);
   return since_ + std::max(kPiece, one_byte);
 }
 

@@ -24,7 +24,7 @@ struct EngineLimits {
   // Rest of an unwanted request that is read so that the answer is not lost to a reset.
   size_t linger_bytes = 256 * 1024;
   // Bytes looked at to tell HTTP from anything else on a port of unknown protocol.
-  size_t sniff_bytes = 24;
+  static constexpr size_t kSniffBytes = 24;
 
   // ---- time: 0 switches a limit off -----------------------------------------------------------
   Duration header_timeout = std::chrono::seconds(10);        // first byte to whole head: 408

@@ -8,6 +8,19 @@
 #include "base/check.h"
 
 namespace np::proxy {
+namespace {
+
+// Entries of slices that are gone are erased from this many on. A queue that is never empty, as
+// that of a client which always pipelines one more request, would keep them for ever.
+constexpr size_t kSpentMax = 64;
+
+void drop_spent(std::vector<Slice>& slices, size_t& first) {
+  if (first <= kSpentMax || first * 2 <= slices.size()) return;
+  slices.erase(slices.begin(), slices.begin() + static_cast<std::ptrdiff_t>(first));
+  first = 0;
+}
+
+}  // namespace
 
 // ---- BlockPool -------------------------------------------------------------------------------
 
@@ -75,6 +88,14 @@ void ByteQueue::append_copy(std::string_view bytes, BlockPool& blocks) {
   }
 }
 
+size_t ByteQueue::peek(char* out, size_t max) const {
+  size_t copied = 0;
+  for (size_t i = first_; i < slices_.size() && copied < max; ++i) {
+    copied += slices_[i].bytes.copy(out + copied, max - copied);
+  }
+  return copied;
+}
+
 void ByteQueue::consume(size_t bytes) {
   NP_DCHECK(bytes <= bytes_);
   bytes_ -= bytes;
@@ -89,7 +110,11 @@ void ByteQueue::consume(size_t bytes) {
     slice.owner = BufferRef();
     ++first_;
   }
-  if (bytes_ == 0) clear();
+  if (bytes_ == 0) {
+    clear();
+  } else {
+    drop_spent(slices_, first_);
+  }
 }
 
 void ByteQueue::clear() {
@@ -146,6 +171,8 @@ Slice Pipe::take() {
     slices_.clear();
     next_ = 0;
     tail_ = nullptr;
+  } else {
+    drop_spent(slices_, next_);
   }
   return result;
 }

@@ -43,6 +43,8 @@ class ByteQueue {
   // Memory held: whole buffers for referenced slices.
   size_t charged_bytes() const { return charged_; }
   const Slice& front() const { return slices_[first_]; }
+  // Copies the first bytes, at most `max`, whatever slices they lie in; returns how many.
+  size_t peek(char* out, size_t max) const;
   void consume(size_t bytes);
   void clear();
 

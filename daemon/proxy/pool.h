@@ -57,6 +57,7 @@ class Pool {
   size_t connections = 0;                                    // all states
   size_t leaving = 0;    // closed in this step, slots not freed yet
   bool touched = false;  // waits in the Core's work list
+  bool retired = false;  // no policy names its endpoint any more: nothing is kept
 };
 
 class Pools {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prober: active health checks of the endpoints for which a policy asks (traffic-semantics 3.8). One
-// shard of the node runs them; its Core owns the Prober and makes an Exchange for each check. What
-// comes of them is the ServiceHealth's to keep, so that every shard obeys.
+// Prober: active health checks of the endpoints for which a policy asks (traffic-semantics 3.8).
+// One shard of the node runs them; its Core owns the Prober and makes an Exchange for each check.
+// What comes of them is the ServiceHealth's to keep, so that every shard obeys.
 //
 //   the first result counts at once; later a success must be repeated healthy_threshold times, a
 //   failure of the network unhealthy_threshold times; a status that is not expected counts at once

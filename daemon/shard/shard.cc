@@ -28,6 +28,7 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.counters = options.engine_counters;
   config.node = options.node;
   config.shard = options.index;
+  config.quota_windows = options.quota_windows;
   return config;
 }
 
@@ -204,7 +205,8 @@ void Shard::handle(ShardMessage& message) {
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
-  acceptor_.check_pause(now_);
+  acceptor_.check_gate(now_);
+  if (options_.index == 0) peers_.settle_overload();
 }
 
 }  // namespace np::shard

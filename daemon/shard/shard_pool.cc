@@ -19,6 +19,7 @@
 
 #include "bpf/abi/np_abi.h"
 #include "proxy/node_state.h"
+#include "proxy/quota_windows.h"
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
@@ -119,7 +120,7 @@ class ShardPool::Impl {
  public:
   explicit Impl(ShardPoolOptions options)
       : options_(std::move(options)),
-        peers_(options_.workers),
+        peers_(options_.workers, options_.live_flags),
         wakes_(peers_, options_.on_ejection),
         node_(options_.workers, {&wakes_, options_.ejection_store, options_.limit_slots}),
         own_counters_(options_.workers) {}
@@ -157,6 +158,7 @@ class ShardPool::Impl {
   InboxWakes wakes_;
   proxy::NodeState node_;
   std::vector<ShardCounters> own_counters_;
+  std::unique_ptr<proxy::QuotaWindows> quota_windows_;
   std::vector<OpenListener> listeners_;
   std::unique_ptr<PodSocketThread> pod_sockets_;
   std::vector<std::unique_ptr<Shard>> shards_;
@@ -187,6 +189,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.engine_limits = options_.engine_limits;
   options.node = const_cast<proxy::NodeState*>(&node_);
   options.engine_counters = options_.engine_counters[index];
+  options.quota_windows = quota_windows_.get();
   options.counters = const_cast<ShardCounters*>(&counters_of(index));
   options.pod_sockets = pod_sockets_.get();
   options.heartbeat_ns = index == 0 ? options_.heartbeat_ns : nullptr;
@@ -198,6 +201,7 @@ Result<void> ShardPool::Impl::open() {
   if (options_.seed == 0 && ::getrandom(&options_.seed, sizeof options_.seed, 0) < 0) {
     options_.seed = wall_clock_ns();
   }
+  quota_windows_ = std::make_unique<proxy::QuotaWindows>(options_.seed);
   if (options_.proxy_netns_fd >= 0) {
     PodSocketOptions pod_options;
     pod_options.netns_fd = options_.proxy_netns_fd;
@@ -417,13 +421,14 @@ bool ShardPool::is_live() const {
   const uint64_t oldest_ns = impl_->peers_.oldest_progress_ns();
   const bool moving =
       oldest_ns != 0 && now_ns < oldest_ns + static_cast<uint64_t>(kAliveWithin.count());
-  return moving && !is_overloaded();
+  const auto& status = impl_->peers_.status;
+  return moving && std::none_of(status.begin(), status.end(), [](const ShardStatus& one) {
+           return one.out_of_descriptors.load();
+         });
 }
 
 bool ShardPool::is_overloaded() const {
-  const auto& status = impl_->peers_.status;
-  return std::any_of(status.begin(), status.end(),
-                     [](const ShardStatus& one) { return one.overloaded.load(); });
+  return impl_->peers_.is_any_shedding();
 }
 
 std::vector<std::string> ShardPool::probe_report() const {

@@ -70,6 +70,8 @@ struct ShardPoolOptions {
   std::function<void()> on_ejection;
   // np_live.heartbeat_ns; null: no heartbeat.
   uint64_t* heartbeat_ns = nullptr;
+  // np_live.flags: the shards set and clear the overload bit, no other (R43); null: none.
+  uint32_t* live_flags = nullptr;
   // The proxy netns, for `source: pod`; -1: such connects use the node's address. Borrowed during
   // create().
   int proxy_netns_fd = -1;
@@ -113,6 +115,7 @@ class ShardPool final : public control::SnapshotSink {
   size_t open_connections() const;
   // False when a shard has made no progress for a second, or descriptors are used up (R43).
   bool is_live() const;
+  // Near a limit: new captured connections follow their fail mode, others may wait.
   bool is_overloaded() const;
   // What the kernel offers and what is used instead, for `nodectl doctor`.
   std::vector<std::string> probe_report() const;

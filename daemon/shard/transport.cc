@@ -154,7 +154,10 @@ void Transport::perform(proxy::Action& action) {
   using Kind = proxy::Action::Kind;
   if (action.kind == Kind::kConnect) return connect(action);
   const uint32_t slot = slot_of(action.connection);
-  if (slot == kNoSlot) return;  // failed in this very step
+  if (slot == kNoSlot) {  // failed in this very step, or waits for a place
+    if (action.kind == Kind::kClose) forget_waiting(action.connection);
+    return;
+  }
   switch (action.kind) {
     case Kind::kConnect:
       break;
@@ -177,10 +180,29 @@ void Transport::perform(proxy::Action& action) {
 }
 
 void Transport::connect(const proxy::Action& action) {
+  // A socket that is being closed leaves its place in a moment; without one the engine has to close
+  // something first.
+  if (sockets_.used() < options_.sockets_max) return connect(action.connection, action.target);
+  if (waiting_.size() >= detached_) return fail_later(action.connection, EMFILE);
+  count(env_.counters.connects_delayed);
+  waiting_.push_back({action.connection, action.target});
+}
+
+void Transport::connect_waiting() {
+  if (waiting_.empty()) return;
+  const Waiting next = std::move(waiting_.front());
+  waiting_.erase(waiting_.begin());
+  connect(next.connection, next.target);
+}
+
+void Transport::forget_waiting(proxy::ConnectionId connection) {
+  std::erase_if(waiting_, [&](const Waiting& one) { return one.connection == connection; });
+}
+
+void Transport::connect(proxy::ConnectionId connection, const proxy::ConnectTarget& target) {
   const uint32_t slot = sockets_.acquire();
-  if (slot == kNoSlot) return fail_later(action.connection, EMFILE);
-  attach(action.connection, slot);
-  const proxy::ConnectTarget& target = action.target;
+  if (slot == kNoSlot) return fail_later(connection, EMFILE);
+  attach(connection, slot);
   // A pod that dials itself through its own address would wait for ever (R28).
   const bool from_pod = target.source_pod && target.source_ip != target.remote.ip;
   if (from_pod && ask_for_pod_socket(slot, target)) return;
@@ -360,6 +382,7 @@ void Transport::release_if_done(uint32_t slot) {
   if (socket.stage != Stage::kClosing || socket.in_flight > 0) return;
   --detached_;
   sockets_.release(slot);
+  connect_waiting();
 }
 
 }  // namespace np::shard

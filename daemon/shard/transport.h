@@ -146,6 +146,9 @@ class Transport {
   void perform();
   void perform(proxy::Action& action);
   void connect(const proxy::Action& action);
+  void connect(proxy::ConnectionId connection, const proxy::ConnectTarget& target);
+  void connect_waiting();
+  void forget_waiting(proxy::ConnectionId connection);
   void connect_from_node(uint32_t slot, const proxy::ConnectTarget& target);
   void submit_connect(uint32_t slot, const SocketAddress& remote);
   bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
@@ -188,6 +191,12 @@ class Transport {
   std::vector<uint32_t> by_connection_;  // engine slot -> socket slot
   proxy::ActionList actions_;
   std::vector<Deferred> deferred_;
+  // Connects that wait for the place of a socket that is being closed.
+  struct Waiting {
+    proxy::ConnectionId connection;
+    proxy::ConnectTarget target;
+  };
+  std::vector<Waiting> waiting_;
   struct SlotLife {
     uint32_t slot, generation;
   };

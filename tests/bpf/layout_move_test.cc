@@ -24,6 +24,7 @@ namespace np::kernel {
 namespace {
 
 constexpr const char* kService = "10.96.0.10:80";
+constexpr uint64_t kEpoch = 41;  // workers that the other version has started
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);  // newer than Debian 12's headers
 
 void make_blocking(int fd) {
@@ -74,7 +75,7 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
     ASSERT_TRUE(other_->put_config(proxy_->np0_ifindex()));
     ASSERT_TRUE(other_->put_pod(*IpAddress::parse(pod_.v4), ifindex_, 1, "shop/front"));
     ASSERT_TRUE(other_->put_service(*SocketAddress::parse(kService), 7, "web.shop"));
-    ASSERT_TRUE(other_->beat(monotonic_now(), 41));
+    ASSERT_TRUE(other_->beat(monotonic_now(), kEpoch));
     const std::string links = old_root_ + "/links/";
     const HookPoint pod{ifindex_, links + "pod_in_" + std::to_string(ifindex_), "np_pod_in"};
     const HookPoint back{proxy_->np0_ifindex(), links + "np_ret_in", "np_ret_in"};
@@ -89,6 +90,11 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
 
   // A captured connection, open, with 100 bytes sent by the pod.
   void open_connection(Fd* client, Fd* server) {
+    if (loader_) {
+      beat();
+    } else {
+      ASSERT_TRUE(other_->beat(monotonic_now(), kEpoch));
+    }
     ASSERT_EQ(connect_from_pod(kService, client), 0);
     *server = accept_any();
     ASSERT_TRUE(server->is_open());
@@ -158,7 +164,6 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
     EXPECT_NE(::access(new_root_.c_str(), F_OK), 0) << "nothing half-made is left";
     EXPECT_EQ(program_id(other_->program_fd("np_pod_in")), program_on_pod());
     Fd client, server;
-    ASSERT_TRUE(other_->beat(monotonic_now(), 41));
     ASSERT_NO_FATAL_FAILURE(open_connection(&client, &server));
   }
 
@@ -232,7 +237,7 @@ TEST_P(LayoutMoveTest, R41TheNextStartFindsItsOwnLayoutThere) {
   np_live live{};
   const uint32_t zero = 0;
   ASSERT_EQ(map_lookup(loader_->map_fd(Map::kLive), &zero, &live), 0);
-  EXPECT_EQ(live.epoch, 41U);
+  EXPECT_EQ(live.epoch, kEpoch);
   loader_.reset();
   ASSERT_NO_FATAL_FAILURE(load());
   EXPECT_EQ(loader_->pin_root(), new_root_);

@@ -5,7 +5,10 @@ where its framing is in doubt, and an origin that sees nothing of it."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -70,6 +73,14 @@ class Refusals(EmbeddedCase):
                     self.assertIn(got.status, refusal.statuses)
                 whole = [one for one in self.v1.requests() if one.end is End.COMPLETE]
                 self.assertEqual(whole, [])
+
+    def test_a_tls_client_is_told_at_once(self) -> None:
+        context = ssl.create_default_context()
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.port), 5.0) as plain:
+            with self.assertRaises(ssl.SSLError):
+                context.wrap_socket(plain, server_hostname="web.test")
+        self.assertLess(time.monotonic() - began, 2.0)
 
     def test_the_daemon_serves_on(self) -> None:
         self.assertEqual(self.fetch("/fine").status, 200)

@@ -372,7 +372,8 @@ void SimNetwork::connect_upstream(Wire& wire, const proxy::ConnectTarget& target
     TransportEvent event;
     if (refused) {
       event.kind = TransportEvent::Kind::kFailed;
-      event.failure = proxy::Failure::kRefused;
+      const bool ours = service != services_.end() && rng_.below(3) == 0;
+      event.failure = ours ? proxy::Failure::kExhausted : proxy::Failure::kRefused;
     } else {
       event.kind = TransportEvent::Kind::kOpened;
       wire.open = true;

@@ -8,7 +8,22 @@ namespace np::test {
 using proxy::Action;
 using proxy::TransportEvent;
 
-EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits)
+Slice EngineRig::HeapBuffers::fill(std::string_view bytes) {
+  auto* buffer = new Buffer;
+  buffer->owner = this;
+  buffer->data = new char[bytes.size()];
+  buffer->size_bytes = static_cast<uint32_t>(bytes.size());
+  std::copy(bytes.begin(), bytes.end(), buffer->data);
+  return {BufferRef(buffer), {buffer->data, bytes.size()}};
+}
+
+void EngineRig::HeapBuffers::recycle(Buffer* buffer) {
+  delete[] buffer->data;  // sanitizers see any later use
+  delete buffer;
+}
+
+EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits,
+                     proxy::QuotaWindows* windows)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
   proxy::EngineConfig config;
@@ -17,6 +32,7 @@ EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits
   config.shard = shard;
   config.limits = &limits;
   config.counters = counters_.get();
+  config.quota_windows = windows;
   engine_ = std::make_unique<proxy::Engine>(config);
 }
 
@@ -65,6 +81,15 @@ void EngineRig::send(Socket& socket, std::string_view bytes) {
   engine_->on_transport(socket.id, event, now_, actions_);
   std::fill(copy->begin(), copy->end(), '#');
   copy.reset();
+  act();
+}
+
+void EngineRig::send_owned(Socket& socket, std::string_view bytes) {
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kReceived;
+  event.data = buffers_.fill(bytes);
+  engine_->on_transport(socket.id, event, now_, actions_);
+  event.data = {};
   act();
 }
 

@@ -33,9 +33,12 @@ class EngineRig {
     std::shared_ptr<void> kept;
   };
 
-  explicit EngineRig(proxy::EngineLimits limits = {}) : EngineRig(nullptr, 0, limits) {}
+  // `windows`: shared with other rigs, as shards share them.
+  explicit EngineRig(proxy::EngineLimits limits = {}, proxy::QuotaWindows* windows = nullptr)
+      : EngineRig(nullptr, 0, limits, windows) {}
   // One of several engines that share `node`.
-  EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {});
+  EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {},
+            proxy::QuotaWindows* windows = nullptr);
 
   void use(const PolicyFixture& policy);
   // Index of the new client connection.
@@ -43,6 +46,8 @@ class EngineRig {
   Socket& connect_gateway(const std::string& bind, const std::string& peer = "192.0.2.7:5000");
 
   void send(Socket& socket, std::string_view bytes);
+  // As from a shard's receive buffer: the engine may keep it.
+  void send_owned(Socket& socket, std::string_view bytes);
   void finish(Socket& socket);
   void fail(Socket& socket, proxy::Failure failure = proxy::Failure::kReset);
   void open(Socket& socket);     // upstream connect succeeded
@@ -66,9 +71,15 @@ class EngineRig {
   FlowRecord record{};  // of captured connections
 
  private:
+  class HeapBuffers : public BufferOwner {
+   public:
+    Slice fill(std::string_view bytes);
+    void recycle(Buffer* buffer) override;
+  };
   void act();
   void complete_send(Socket& socket);
 
+  HeapBuffers buffers_;
   std::unique_ptr<proxy::EngineCounters> counters_;
   std::unique_ptr<proxy::Engine> engine_;
   proxy::ActionList actions_;

@@ -130,6 +130,11 @@ LINES = [
     Refusal("lower-case version", _head(line=b"GET /x http/1.1")),
     Refusal("another protocol", _head(line=b"GET /x RTSP/1.0"), (400, 505)),
     Refusal("binary bytes as a head", b"\x16\x03\x01\x02\x00\x01" + b"\x00" * 64 + b"\r\n\r\n"),
+    # No line end follows: the answer must not wait for one.
+    Refusal("TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    Refusal("method of 33 bytes", b"M" * 33),
+    Refusal("Redis array", b"*1\r"),
+    Refusal("start line of another protocol", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", (400, 505)),
     Refusal("CONNECT", _head(line=b"CONNECT web.test:443 HTTP/1.1"), (405, 400, 404)),
 ]
 LIMITS = [

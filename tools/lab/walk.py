@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab import limits, steps
+from lab import limits, rate_limit, steps
 from lab.checks import Step
 from lab.shell import LabError, terminal
 from lab.steps import NEW, OLD, Api
@@ -55,7 +55,7 @@ ENTRIES = (
     Entry(6, "all to v3", (("", steps.all_to_v3),), (OLD.all_v1, OLD.half_v3)),
     Entry(7, "circuit breaker", (("", limits.circuit_breaker),), (OLD.all_v1, OLD.all_v3)),
     Entry(8, "ejection", (("", limits.ejection),), (OLD.all_v1, OLD.all_v3)),
-    Entry(9, "rate limit"),
+    Entry(9, "rate limit", (("", rate_limit.rate_limit),), (OLD.all_v1, OLD.all_v3)),
     Entry(10, "look: dashboard, top, Prometheus"),
     Entry(11, "the kernel's view"),
     Entry(12, "today's API: the same story", _story(), is_today=True),

@@ -17,8 +17,9 @@ PROBE_FILE = layout.ROOT / "tools" / "lab" / "load.py"
 
 
 class World:
-    def __init__(self, gateway_port: int) -> None:
+    def __init__(self, gateway_port: int, is_long: bool = False) -> None:
         self.gateway_port = gateway_port
+        self.is_long = is_long  # measurements that take a minute
         self.application = Application(layout.WORK_DIR)
         self.daemon = Daemon()
         self.nodectl = Nodectl()

@@ -12,6 +12,8 @@
 
 #include "proxy/counters.h"
 #include "proxy/engine.h"
+#include "proxy/pipe.h"
+#include "tests/support/check_fixture.h"
 #include "tests/support/policy_fixture.h"
 
 namespace {
@@ -95,7 +97,8 @@ class Loop {
       opened_ = true;
       step(origin_, event);
     }
-    receive(origin_, answer);
+    const uint64_t asked = counters.upstream_rq_total;
+    if (std::exchange(asked_, asked) != asked) receive(origin_, answer);
     if (engine_->next_deadline() <= now_) {
       g_counting = true;
       engine_->on_time(now_, actions_);
@@ -140,11 +143,12 @@ class Loop {
   proxy::ActionList actions_;
   proxy::ConnectionId client_, origin_;
   bool opened_ = false;
+  uint64_t asked_ = 0;
   Instant now_{std::chrono::seconds(10)};
 };
 
 void run(policy::Route& route, PolicyFixture& policy, const std::string& request,
-         const std::string& answer) {
+         const std::string& answer, uint64_t refused = 0) {
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
   policy.capture(kService, &table);
@@ -153,7 +157,8 @@ void run(policy::Route& route, PolicyFixture& policy, const std::string& request
   g_allocations = 0;
   for (int i = 0; i < 100'000; ++i) loop.exchange(request, answer);
   EXPECT_EQ(g_allocations, 0U);
-  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U);
+  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U - refused);
+  EXPECT_EQ(loop.counters.downstream_rq_refused, refused);
   EXPECT_EQ(loop.buffers.free_count(), 32U);
 }
 
@@ -201,6 +206,65 @@ TEST(Memory, IdleConnectionsAreSmall) {
   EXPECT_LE(each, 1024);
 }
 
+// Clients that ask for much and read nothing.
+TEST(Memory, LargeDirectResponsesAreNotCopied) {
+  constexpr int kConnections = 50;
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(nullptr);
+  route.action = policy::Route::Action::kDirectResponse;
+  route.direct_response = policy::DirectResponse{200, std::string(1 << 20, 'd'), ""};
+  PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/", &route});
+  policy.capture(kService, &table);
+  proxy::EngineCounters counters{};
+  proxy::EngineConfig config;
+  config.counters = &counters;
+  proxy::Engine engine(config);
+  proxy::ActionList actions;
+  const Instant now{std::chrono::seconds(10)};
+  engine.set_snapshot(policy.snapshot, now, actions);
+  const std::weak_ptr<policy::Snapshot> snapshot = policy.snapshot;
+  policy.snapshot.reset();
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(kService).value();
+  const int64_t before = g_bytes;
+  std::vector<proxy::ConnectionId> clients;
+  for (int i = 0; i < kConnections; ++i) {
+    clients.push_back(engine.accept(accepted, now, actions));
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kReceived;
+    event.data.bytes = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    engine.on_transport(clients.back(), event, now, actions);
+  }
+  EXPECT_LE(g_bytes - before, kConnections * 64 * 1024);
+  engine.set_snapshot(std::make_shared<policy::Snapshot>(), now, actions);
+  EXPECT_FALSE(snapshot.expired());  // the clients are still owed its bytes
+  TransportEvent gone;
+  gone.kind = TransportEvent::Kind::kFailed;
+  for (const proxy::ConnectionId client : clients) engine.on_transport(client, gone, now, actions);
+  actions.clear();
+  EXPECT_TRUE(snapshot.expired());
+}
+
+// A client that always pipelines one more request, an upload that is always a piece ahead.
+TEST(Memory, QueuesThatAreNeverEmptyDoNotGrow) {
+  const std::string piece(4000, 'x');
+  proxy::BlockPool blocks;
+  proxy::ByteQueue queue;
+  proxy::Pipe pipe;
+  queue.append_copy(piece, blocks);
+  pipe.append({{}, piece}, true, blocks);
+  const int64_t before = g_bytes;
+  for (int i = 0; i < 100'000; ++i) {
+    queue.append_copy(piece, blocks);
+    queue.consume(piece.size());
+    pipe.append({{}, piece}, true, blocks);
+    while (pipe.unsent_bytes() > piece.size()) (void)pipe.take();
+  }
+  EXPECT_LT(g_bytes - before, 64 * 1024);
+}
+
 TEST(Allocation, NoneForGet) {
   PolicyFixture policy;
   policy::Route& route = policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"}));
@@ -233,6 +297,35 @@ TEST(Allocation, NoneForCallersThatAskForTimeoutsAndRetries) {
       "x-envoy-upstream-rq-per-try-timeout-ms: 3000\r\nx-envoy-max-retries: 2\r\n"
       "x-envoy-retry-on: gateway-error,connect-failure,nonsense\r\n\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+}
+
+TEST(Allocation, NoneWithAQuotaInForce) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80"});
+  CheckFixture checks(policy);
+  checks.pod("caller", "10.0.0.9", {{"app", "web"}, {"version", "v1"}});
+  policy::CheckRule& rule =
+      checks.rule(cluster, "\"^/pro\".matches(request.path) && request.headers[\"a\"] == \"1,2\"");
+  checks.quota(rule, "hits", 1'000'000,
+               {"source.labels[\"app\"] | source.service | \"unknown\"", "source.ip",
+                "destination.labels[\"version\"] | \"unknown\"", "destination.port"});
+  checks.quota(checks.rule(cluster, "source.user == \"skipped\""), "never", 0);
+  // Nine times in ten the same request again, then charged anew.
+  run(policy.add_route(&cluster), policy,
+      "GET /products?id=7 HTTP/1.1\r\nHost: shop.example\r\nA: 1\r\nx-request-id: same\r\n"
+      "A: 2\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+TEST(Allocation, NoneForRequestsThatAreRefused) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80"});
+  CheckFixture checks(policy);
+  checks.pod("caller", "10.0.0.9", {{"app", "web"}});
+  checks.quota(checks.rule(cluster), "hits", 1, {"source.labels[\"app\"]"});
+  // One request each 0.1 ms, one of them each second is granted.
+  run(policy.add_route(&cluster), policy, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 101'000 - 11);
 }
 
 }  // namespace

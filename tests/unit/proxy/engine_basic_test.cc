@@ -163,6 +163,49 @@ TEST_F(EngineBasic, ConnectFailureIs503) {
   EXPECT_EQ(rig.counters().ended_connect_failed, 1U);
 }
 
+TEST_F(EngineBasic, KeptConnectionsGiveWayWhenDescriptorsAreUsedUp) {
+  policy::Cluster& other = policy.add_cluster("other", {"10.1.0.2:9080"});
+  table->entries.insert(table->entries.begin(), {"/other", &policy.add_route(&other)});
+  rig.use(policy);
+  Socket* clients[] = {&rig.connect_captured(kService), &rig.connect_captured(kService)};
+  for (Socket* client : clients) rig.send(*client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+  for (Socket* origin : rig.upstreams()) rig.open(*origin);
+  for (Socket* origin : rig.upstreams()) rig.send(*origin, "HTTP/1.1 204 No Content\r\n\r\n");
+  Socket& client = *clients[0];
+  rig.take(client);
+  rig.send(client, "GET /other HTTP/1.1\r\nHost: r\r\n\r\n");
+  for (size_t tries = 1; tries <= 2; ++tries) {
+    ASSERT_EQ(rig.upstreams().size(), 2 + tries);
+    rig.fail(*rig.upstreams().back(), proxy::Failure::kExhausted);
+    EXPECT_TRUE(rig.upstream(tries - 1).closed && !rig.upstream(tries - 1).aborted);
+    EXPECT_EQ(rig.take(client), "");
+  }
+  ASSERT_EQ(rig.upstreams().size(), 5U);
+  EXPECT_EQ(rig.upstreams().back()->target.remote.to_string(), "10.1.0.2:9080");
+  rig.fail(*rig.upstreams().back(), proxy::Failure::kExhausted);  // nothing is left to give way
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 503"));
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+// An endpoint that was never dialled has not failed.
+TEST_F(EngineBasic, OwnShortageEjectsNobody) {
+  cluster->service_id = 7;
+  cluster->outlier.emplace();
+  cluster->outlier->consecutive_5xx = 1;
+  cluster->outlier->max_ejection_percent = 100;
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  for (const proxy::Failure ours : {proxy::Failure::kExhausted, proxy::Failure::kAddressInUse}) {
+    rig.send(client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+    rig.fail(*rig.upstreams().back(), ours);
+    EXPECT_THAT(rig.take(client), HasSubstr("connection failure"));
+  }
+  EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 0U);
+  rig.send(client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.fail(*rig.upstreams().back(), proxy::Failure::kRefused);
+  EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 1U);
+}
+
 TEST_F(EngineBasic, ConnectTimeoutIs503) {
   cluster->pool.connect_timeout = std::chrono::seconds(2);
   rig.use(policy);
@@ -188,6 +231,29 @@ TEST_F(EngineBasic, BadHeadIs400AndCloses) {
   EXPECT_TRUE(rig.is_balanced());
   EXPECT_EQ(rig.counters().ended_bad_request, 1U);
   EXPECT_TRUE(rig.upstreams().empty());
+}
+
+// A TLS client on a plain port must not wait for the time of a slow head.
+TEST_F(EngineBasic, OtherProtocolsAreRefusedAtOnce) {
+  rig.use(policy);
+  for (const char* bytes : {"\x16\x03\x01", "PING\r\n"}) {
+    Socket& client = rig.connect_captured(kService);
+    rig.send(client, bytes);
+    EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 400 "));
+    EXPECT_TRUE(client.fin);
+  }
+  EXPECT_EQ(rig.counters().ended_bad_request, 2U);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineBasic, OriginsOfOtherProtocolsAreToldAtOnce) {
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "GET / HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.open(rig.upstream(0));
+  rig.send(rig.upstream(0), "220 mail ready");
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 502 "));
+  EXPECT_TRUE(rig.upstream(0).closed);
 }
 
 TEST_F(EngineBasic, SlowHeadIs408) {

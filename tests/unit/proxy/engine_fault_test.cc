@@ -304,6 +304,26 @@ TEST_F(EngineFault, PerTryTimeoutRepeatsOnAnotherEndpoint) {
   EXPECT_EQ(rig.counters().upstream_rq_per_try_timeout, 2U);
 }
 
+// The rest of the request comes while the repeat is still waited for: its time begins with it.
+TEST_F(EngineFault, PerTryTimeoutDoesNotRunBetweenTries) {
+  retry(1, policy::kRetryConnectFailure | policy::kRetry5xx);
+  route->retry.per_try_timeout = milliseconds(100);
+  route->retry.backoff_base = route->retry.backoff_max = seconds(10);
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  rig.send(client, "PUT /x HTTP/1.1\r\nHost: r\r\nContent-Length: 2\r\n\r\na");
+  rig.fail(rig.upstream(0), proxy::Failure::kRefused);
+  rig.send(client, "b");
+  for (int i = 0; i < 1000 && rig.upstreams().size() < 2; ++i) rig.advance(milliseconds(10));
+  ASSERT_EQ(rig.upstreams().size(), 2U);
+  EXPECT_EQ(rig.counters().upstream_rq_per_try_timeout, 0U);
+  rig.open(rig.upstream(1));
+  rig.advance(milliseconds(80));
+  EXPECT_EQ(rig.take(client), "");
+  rig.advance(milliseconds(20));
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 504"));
+}
+
 TEST_F(EngineFault, RetryBudgetBoundsTheRepeats) {
   retry(1, policy::kRetryConnectFailure);
   rig.use(policy);

@@ -234,6 +234,43 @@ TEST_F(EngineFlow, IdleTimesClose) {
   EXPECT_TRUE(client->closed);
 }
 
+// A reset because of bytes that nobody reads any more could overtake the answer.
+TEST_F(EngineFlow, BytesBehindTheLastRequestDoNotEndangerItsAnswer) {
+  rig.use(policy);
+  auto [client, origin] = ask(
+      "GET /x HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\nGET /y HTTP/1.1\r\nHost: r\r\n\r\n");
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
+  EXPECT_TRUE(client->fin);
+  EXPECT_FALSE(client->closed);
+  rig.finish(*client);
+  EXPECT_TRUE(client->closed && !client->aborted);
+  EXPECT_EQ(rig.counters().downstream_rq_started, 1U);
+}
+
+TEST_F(EngineFlow, ConnectionsToEndpointsThatAreGoneAreNotKept) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  auto [other, busy] = ask();
+  rig.send(*origin, kOk);
+  PolicyFixture empty;
+  rig.use(empty);
+  EXPECT_TRUE(origin->closed && !origin->aborted);
+  EXPECT_FALSE(busy->closed);
+  rig.send(*busy, kOk);
+  EXPECT_THAT(rig.take(*other), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(busy->closed && !busy->aborted);
+}
+
+TEST_F(EngineFlow, ConnectionsToEndpointsThatStayAreKept) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.use(policy);
+  rig.send(*origin, kOk);
+  rig.use(policy);
+  EXPECT_FALSE(origin->closed);
+}
+
 TEST_F(EngineFlow, MaxRequestsPerConnection) {
   cluster->pool.max_requests_per_connection = 2;
   rig.use(policy);

@@ -12,9 +12,9 @@
 namespace np::test {
 namespace {
 
+using policy::DelayShape;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using policy::DelayShape;
 using Socket = EngineRig::Socket;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -93,9 +93,9 @@ TEST(DrawDelay, ShapesHaveTheirMeanAndBounds) {
   EXPECT_NEAR(mean_of({Kind::kNormal, milliseconds(100), milliseconds(20)}, Duration::zero(),
                       milliseconds(300)),
               100, 2);
-  EXPECT_NEAR(mean_of({Kind::kExponential, milliseconds(100), Duration()}, Duration::zero(),
-                      seconds(5)),
-              100, 4);
+  EXPECT_NEAR(
+      mean_of({Kind::kExponential, milliseconds(100), Duration()}, Duration::zero(), seconds(5)),
+      100, 4);
   EXPECT_LE(proxy::draw_delay(DelayShape(std::chrono::hours(9)), rng), policy::kDelayMax);
 }
 

@@ -271,6 +271,33 @@ TEST_F(EngineTunnel, TunnelThatNeededARepeatGivesItsShareBack) {
   }
 }
 
+TEST_F(EngineTunnel, UnknownProtocolIsToldHoweverItsBytesAreCut) {
+  rig.use(policy);
+  Socket& http = rig.connect_captured(kAuto);
+  rig.send(http, "G");
+  // Large enough to stay where it was received, apart from the first byte.
+  const std::string owned =
+      "ET /x HTTP/1.1\r\nHost: r\r\nx: " + std::string(4000, 'y') + "\r\n\r\n";
+  rig.send_owned(http, owned);
+  ASSERT_EQ(rig.upstreams().size(), 1U);
+  EXPECT_EQ(rig.upstream(0).target.remote.to_string(), "10.1.0.1:9080");
+}
+
+// There is no codec for it: as HTTP/1 it would be refused, as bytes it works.
+TEST_F(EngineTunnel, Http2OnAPortOfUnknownProtocolPassesAsBytes) {
+  rig.use(policy);
+  for (const size_t cut : {size_t{3}, size_t{4}, size_t{11}, size_t{24}}) {
+    Socket& client = rig.connect_captured(kAuto);
+    const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    rig.send(client, preface.substr(0, cut));
+    if (cut < preface.size()) rig.send(client, preface.substr(cut));
+    Socket& server = *rig.upstreams().back();
+    EXPECT_EQ(server.target.remote.to_string(), "10.1.0.5:3306");
+    rig.open(server);
+    EXPECT_EQ(rig.take(server), preface);
+  }
+}
+
 TEST_F(EngineTunnel, UnknownProtocolIsToldFromTheFirstBytes) {
   rig.use(policy);
   Socket& http = rig.connect_captured(kAuto);

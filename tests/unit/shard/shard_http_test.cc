@@ -364,6 +364,48 @@ TEST_P(ShardHttp, MemoryPerIdleConnection) {
   EXPECT_LE(bytes, 1100U);
 }
 
+// Sixteen sockets: seven clients, seven connections kept for one origin, and then another is asked
+// by all clients at once.
+TEST(ShardShortage, ConnectionsKeptForOneOriginGiveWayToAnother) {
+  test::Origin one, two;
+  proxy::EngineCounters counters{};
+  ShardPoolOptions options;
+  options.engine_counters.push_back(&counters);
+  options.limits.sockets_max = 16;
+  const std::unique_ptr<ShardPool> pool = ShardPool::create(std::move(options)).value();
+  Fd listener = open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
+  const SocketAddress bind = local_address(listener.get()).value();
+  const auto route_to = [&](size_t origin) {
+    test::PolicyFixture policy;
+    policy::Cluster* clusters[] = {&policy.add_cluster("one", {one.address()}),
+                                   &policy.add_cluster("two", {two.address()})};
+    test::PrefixTable& table = policy.add_table();
+    table.entries.emplace_back("/", &policy.add_route(clusters[origin]));
+    policy.listen(bind.to_string(), &table);
+    return pool->publish(policy.snapshot);
+  };
+  ASSERT_TRUE(pool->add_gateway_listener(bind, std::move(listener)).has_value());
+  ASSERT_TRUE(pool->start().has_value());
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 7; ++i) clients.push_back(std::make_unique<Client>(bind.port));
+  for (const size_t origin : {0, 1, 0}) {
+    ASSERT_TRUE(route_to(origin).has_value());
+    // Each holds a connection to the origin until all have one.
+    std::string start = post("/echo", "ab");
+    start.pop_back();
+    for (auto& client : clients) ASSERT_TRUE(client->send(start));
+    std::this_thread::sleep_for(100ms);
+    for (auto& client : clients) ASSERT_TRUE(client->send("b"));
+    for (auto& client : clients) {
+      std::string input;
+      EXPECT_EQ(read_answer(*client, input).body, "ab");
+    }
+  }
+  pool->stop();
+  EXPECT_GE(counters.upstream_cx_trimmed, 10U);  // twice seven, less what was free
+  EXPECT_EQ(counters.downstream_rq_completed, 21U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Workers, ShardHttp, testing::Values(1U, 2U));
 
 }  // namespace
