@@ -39,7 +39,7 @@ bool Exchange::refused_by_checks() {
 void Exchange::refuse(const Refusal& refusal) {
   add_cors_fields();
   if (!refusal.denial.empty()) {
-    answer(refusal.status, refusal.denial, "text/plain");
+    answer(refusal.status, core_->texts().slice(pin_, refusal.denial), "text/plain");
     enter_finish(EndReason::kDenied);
     return;
   }
@@ -55,7 +55,7 @@ void Exchange::refuse(const Refusal& refusal) {
   char* body = arena_.allocate(kExhausted.size() + refusal.quota.size());
   std::copy(refusal.quota.begin(), refusal.quota.end(),
             std::copy(kExhausted.begin(), kExhausted.end(), body));
-  answer(refusal.status, {body, kExhausted.size() + refusal.quota.size()}, "text/plain");
+  answer(refusal.status, {{}, {body, kExhausted.size() + refusal.quota.size()}}, "text/plain");
   enter_finish(EndReason::kRateLimited);
 }
 

@@ -326,9 +326,9 @@ TEST_F(CheckCompile, DestinationIsWhatTheClustersEndpointsShare) {
 TEST_F(CheckCompile, SourceServiceIsTheFirstByKey) {
   use("");
   // ratings pods are selected by ratings and by stars.
-  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.4").value())->service,
+  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.4").value())->pod.service,
             "ratings.istio-system.svc.cluster.local");
-  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.3").value())->service,
+  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.3").value())->pod.service,
             "reviews.istio-system.svc.cluster.local");
 }
 

@@ -16,7 +16,8 @@ Loaded traffic(const std::string& spec) {
 TEST(PolicyLoadTrafficPolicy, EveryField) {
   Loaded got = traffic(R"(host: ratings
 subset: v1
-limits: {scope: node, mode: shadow, maxConnections: 3, maxPendingRequests: 0, maxRequests: 9, maxRetries: 2}
+limits: {scope: node, mode: shadow, maxConnections: 3, maxPendingRequests: 0, maxRequests: 9,
+  maxRetries: 2}
 ejection:
   mode: shadow
   consecutive5xx: 0
