@@ -109,6 +109,7 @@ class Exchange : public SlabObject {
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
+  void try_again_in_place();
   bool admit();
   void go_on_admitted();
   void choose_endpoint();
