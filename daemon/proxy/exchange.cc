@@ -54,6 +54,16 @@ void Exchange::recycle() {
   arena_.reset();
 }
 
+void Exchange::shrink() {
+  arena_ = Arena();
+  request_fields_ = {};
+  request_trailers_ = {};
+  out_fields_ = {};
+  out_target_ = {};
+  out_authority_ = {};
+  body_ = Pipe();
+}
+
 void Exchange::on_event(const ExchangeEvent& event) {
   if (event.kind == EventKind::kDownstreamLost && phase_ != Phase::kFinish) {
     enter_finish(kind_ == Kind::kOpaque ? EndReason::kTcpReset : EndReason::kClientGone);

@@ -36,6 +36,8 @@ class Exchange : public SlabObject {
 
   ExchangeId id() const { return {slab_slot_, slab_generation_}; }
   void recycle();
+  // Gives the memory of its buffers back as well. Only between recycle() and a new life.
+  void shrink();
 
   // Each begins the Exchange's life in Decide.
   // `whole`: what follows the head, to its end, arrives within this step.
