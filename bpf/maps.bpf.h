@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
 /*
  * Every map, once. They are __weak because each program family is compiled on its own and bpftool
- * links the objects into one: the definitions merge. Pins live under /sys/fs/bpf/INSTANCE/v1/maps.
+ * links the objects into one: the definitions merge. Pins live under /sys/fs/bpf/INSTANCE/vN/maps.
  */
 #ifndef NP_MAPS_BPF_H
 #define NP_MAPS_BPF_H

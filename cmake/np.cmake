@@ -101,20 +101,24 @@ function(np_fuzz name)
   target_link_libraries(${name} PRIVATE np_warnings ${ARG_LINK})
 endfunction()
 
-# np_bpf_object(NAME SOURCES a.bpf.c...): compiles each file for the BPF target, links them into one
+# np_bpf_object(NAME SOURCES a.bpf.c... [INCLUDE dir]): compiles each file for the BPF target, links them into one
 # object and generates NAME.skel.h. Link the target NAME_skel to include it. An error in any step
 # fails the build; so does an object too small to hold a program.
 function(np_bpf_object name)
-  cmake_parse_arguments(ARG "" "" "SOURCES" ${ARGN})
+  cmake_parse_arguments(ARG "" "INCLUDE" "SOURCES" ${ARGN})
+  set(first)
+  if(ARG_INCLUDE)
+    set(first -I${ARG_INCLUDE})
+  endif()
   find_program(NP_BPF_CLANG NAMES clang clang-14 REQUIRED)
   find_program(NP_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
   set(objects)
   foreach(source ${ARG_SOURCES})
     get_filename_component(stem ${source} NAME_WE)
-    set(object ${CMAKE_CURRENT_BINARY_DIR}/${stem}.bpf.o)
+    set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.${stem}.bpf.o)
     add_custom_command(OUTPUT ${object}
       COMMAND ${NP_BPF_CLANG} -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -Werror
-              -I${PROJECT_SOURCE_DIR} -idirafter /usr/include/${CMAKE_C_LIBRARY_ARCHITECTURE}
+              ${first} -I${PROJECT_SOURCE_DIR} -idirafter /usr/include/${CMAKE_C_LIBRARY_ARCHITECTURE}
               -MD -MF ${object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
       DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} DEPFILE ${object}.d
       COMMENT "BPF ${source}" VERBATIM)

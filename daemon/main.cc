@@ -5,20 +5,37 @@
 
 #include <cstdio>
 
+#include "base/fd.h"
 #include "base/log.h"
+#include "base/result.h"
+#include "control/control_server.h"
+#include "kernel/sandbox.h"
 #include "kernel/supervisor.h"
 #include "options.h"
 #include "worker.h"
 
 namespace {
 
+// Made by the supervisor, once: the directory stays root's, a second daemon is refused before it
+// takes anything over, and nodectl waits in the queue while a worker is started again.
+np::Result<np::Fd> open_control_socket(const np::Options& options) {
+  NP_TRY(np::kernel::prepare_run_dir(options.run_dir, np::kControlGroup));
+  return np::control::open_control_socket(options.run_dir, np::kControlGroup);
+}
+
 int supervise(const np::Options& options) {
+  const auto control_socket = open_control_socket(options);
+  if (!control_socket) {
+    np::log_error(control_socket.error().to_string());
+    return 1;
+  }
   np::kernel::SupervisorOptions supervisor;
   supervisor.instance = options.instance;
   supervisor.capture = options.capture;
   supervisor.drain_time = options.drain_time;
   if (options.hook == "tcx") supervisor.hook = np::kernel::HookChoice::kTcx;
   if (options.hook == "clsact") supervisor.hook = np::kernel::HookChoice::kClsact;
+  supervisor.control_socket = control_socket->get();
   supervisor.worker_arguments = options.arguments;
   return np::kernel::run_supervisor(supervisor);
 }

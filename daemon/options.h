@@ -16,6 +16,9 @@ namespace np {
 inline constexpr const char* kVersion = "0.1.0";
 inline constexpr uint32_t kWorkersMax = 64;  // one np_counters block per shard
 
+// Who may use the control socket besides root (ruling 8.13).
+inline constexpr const char* kControlGroup = "nodeproxy";
+
 struct Options {
   std::string instance = "nodeproxy";  // names the proxy namespace and the pin root (ruling 8.11)
   std::string run_dir;                 // control socket

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "control/control_thread.h"
+#include "ejection_seams.h"
 #include "kernel/sandbox.h"
 #include "kernel/worker_link.h"
 #include "worker_seams.h"
@@ -62,15 +63,15 @@ class StopSignal {
 Result<void> enter_sandbox(const Options& options) {
   kernel::SandboxOptions sandbox;
   sandbox.state_dir = options.state_dir;
-  sandbox.run_dir = options.run_dir;
   NP_TRY_ASSIGN(const kernel::SandboxReport report, kernel::enter_sandbox(sandbox));
   for (const std::string& note : report.notes) log_info(note);
   return ok();
 }
 
-control::ControlOptions control_options(const Options& options) {
+control::ControlOptions control_options(const Options& options, Fd control_socket) {
   control::ControlOptions control;
-  control.run_dir = options.run_dir;
+  control.listener = std::move(control_socket);
+  control.group = kControlGroup;
   control.state_dir = options.state_dir;
   control.info.version = kVersion;
   control.info.instance = options.instance;
@@ -86,12 +87,16 @@ Result<void> serve(const Options& options) {
   NP_TRY_ASSIGN(auto link, kernel::WorkerLink::from_fd(Fd(options.worker_link)));
   // Its end means that the supervisor is gone. A late answer on it means nothing.
   stop->watch(link->fd(), 0);
-  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link));
+  KernelEjections ejections(*link);
+  NP_TRY_ASSIGN(auto watch, EjectionWatch::create());
+  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link, ejections, *watch));
+  watch->set_node(pool->node());
+  ejections.restore(pool->node());
   DataPathHealth health(*pool);
   NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
   NP_TRY(enter_sandbox(options));
 
-  CounterBoard counters(*pool, *link, options.workers);
+  CounterBoard counters(*pool, *link, *watch, options.workers);
   SupervisorLifecycle lifecycle;
   GatewayListeners listeners(*link, *pool);
   control::Seams seams;
@@ -100,11 +105,12 @@ Result<void> serve(const Options& options) {
   seams.listeners = &listeners;
   seams.counters = &counters;
   seams.lifecycle = &lifecycle;
+  seams.watch = watch.get();
   if (link->has_capture()) {
     seams.capture = &link->capture_table();
     seams.attacher = link.get();
   }
-  control::ControlThread control(control_options(options), seams);
+  control::ControlThread control(control_options(options, link->take_control_socket()), seams);
   // Policy first: connections that waited for this worker must not be served without it.
   NP_TRY(control.start());
   NP_TRY(pool->start());

@@ -49,7 +49,9 @@ Result<Fd> duplicate(int fd, const std::string& what) {
 }  // namespace
 
 Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
-                                                          kernel::WorkerLink& link) {
+                                                          kernel::WorkerLink& link,
+                                                          KernelEjections& ejections,
+                                                          EjectionWatch& watch) {
   shard::ShardPoolOptions pool;
   pool.workers = std::min(options.workers, link.counter_blocks());
   for (const kernel::CaptureListener& listener : link.capture_listeners()) {
@@ -61,7 +63,11 @@ Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options
     pool.engine_counters.push_back(engine_counters(link, i));
     pool.shard_counters.push_back(shard_counters(link, i));
   }
+  pool.limit_slots = link.limit_slots();
+  if (link.has_capture()) pool.ejection_store = &ejections;
+  pool.on_ejection = [&watch] { watch.notify(); };
   pool.heartbeat_ns = link.heartbeat_word();
+  pool.live_flags = link.live_flags_word();
   pool.proxy_netns_fd = link.proxy_netns_fd();
   pool.pod_port_lo = kUpstreamBandLow;
   pool.pod_port_hi = kUpstreamBandHigh;
@@ -86,7 +92,7 @@ std::string DataPathHealth::liveness_problem() {
 
 std::string DataPathHealth::readiness_problem() {
   if (!started_.load(std::memory_order_acquire)) return "starting: policy is not in force yet";
-  if (pool_.is_overloaded()) return "overloaded: accepting is paused";
+  if (pool_.is_overloaded()) return "overloaded: new connections follow their fail mode";
   return liveness_problem();
 }
 
@@ -112,6 +118,7 @@ std::vector<control::NamedCounter> CounterBoard::counters() {
   NP_SHARD_COUNTERS(NP_ADD_COUNTER)
 #undef NP_ADD_COUNTER
   sums.push_back({"open_connections", pool_.open_connections()});
+  sums.push_back({"outlier_detection_ejections_active", watch_.ejected_now()});
   for (control::NamedCounter& counter : link_.kernel_counters()) sums.push_back(std::move(counter));
   return sums;
 }

@@ -11,6 +11,7 @@
 
 #include "admin/admin_server.h"
 #include "control/seams.h"
+#include "ejection_seams.h"
 #include "kernel/worker_link.h"
 #include "options.h"
 #include "shard/shard_pool.h"
@@ -19,7 +20,9 @@ namespace np {
 
 // Rings and threads-to-be over the descriptors and the memory that the supervisor handed over.
 Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
-                                                          kernel::WorkerLink& link);
+                                                          kernel::WorkerLink& link,
+                                                          KernelEjections& ejections,
+                                                          EjectionWatch& watch);
 
 // The shards, and before the first policy that says `source: pod` the ports reserved for it:
 // without such a policy no port of a pod is taken.
@@ -34,7 +37,8 @@ class BandedSink final : public control::SnapshotSink {
   bool has_band_ = false;
 };
 
-// Liveness: shards make progress and descriptors are left (R43). Readiness: policy is in force.
+// Liveness: shards make progress and descriptors are left (R43). Readiness: policy is in force, and
+// there is room for new connections.
 class DataPathHealth final : public admin::HealthSource {
  public:
   explicit DataPathHealth(const shard::ShardPool& pool) : pool_(pool) {}
@@ -50,14 +54,16 @@ class DataPathHealth final : public admin::HealthSource {
 // `nodectl status`: engine, shard and kernel counters by name.
 class CounterBoard final : public control::CounterSource {
  public:
-  CounterBoard(const shard::ShardPool& pool, kernel::WorkerLink& link, uint32_t workers)
-      : pool_(pool), link_(link), workers_(workers) {}
+  CounterBoard(const shard::ShardPool& pool, kernel::WorkerLink& link, EjectionWatch& watch,
+               uint32_t workers)
+      : pool_(pool), link_(link), watch_(watch), workers_(workers) {}
   std::vector<control::NamedCounter> counters() override;
   std::vector<std::string> probe_report() override;
 
  private:
   const shard::ShardPool& pool_;
   kernel::WorkerLink& link_;
+  EjectionWatch& watch_;
   uint32_t workers_;
 };
 

@@ -56,12 +56,16 @@ void complete_rule(const ShortNames& names, RouteRule& rule) {
 
 void complete_hosts(Model& model) {
   ShortNames names(model);
+  for (HostTraffic& traffic : model.traffic) names.complete(traffic.host);
   for (RouteSet& set : model.routes) {
     for (std::string& host : set.hosts) names.complete(host);
     for (RouteRule& rule : set.http) complete_rule(names, rule);
     for (RouteRule& rule : set.tcp) complete_rule(names, rule);
   }
   for (DestinationPolicy& policy : model.destinations) names.complete(policy.host);
+  for (QuotaSpecBinding& binding : model.mixer.quota_spec_bindings) {
+    for (QuotaSpecBinding::Target& target : binding.services) names.complete(target.host);
+  }
 }
 
 bool serves_mesh(const RouteSet& set) {

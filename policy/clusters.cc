@@ -151,10 +151,26 @@ const Cluster& ClusterBuilder::make(Recipe recipe) {
   if (policy.load_balancing) cluster.load_balancing = *policy.load_balancing;
   if (policy.pool) cluster.pool = *policy.pool;
   cluster.outlier = policy.outlier;
+  traffic_.apply(cluster, recipe.labels);
+  warn_of_vain_ejection(cluster, host);
   if (cluster.load_balancing.kind == LoadBalancing::Kind::kPassthrough) {
     cluster.original_destination = true;
   }
   return keep(std::move(cluster));
+}
+
+// D6: today's rule ejects only while the share of those out stays within the limit.
+void ClusterBuilder::warn_of_vain_ejection(const Cluster& cluster, const HostPolicies& host) {
+  constexpr uint32_t kWhole = 100;
+  const size_t count = cluster.endpoints.size();
+  if (!cluster.outlier || cluster.outlier->old_percent_rule || host.rules.empty() || count == 0 ||
+      cluster.outlier->max_ejection_percent * count >= kWhole) {
+    return;
+  }
+  policies_.warn(host.rules.front()->origin,
+                 "maxEjectionPercent " + std::to_string(cluster.outlier->max_ejection_percent) +
+                     " of " + std::to_string(count) + " endpoints of " + cluster.name +
+                     " is less than one: nobody is ever ejected there");
 }
 
 const Cluster& ClusterBuilder::dialled_endpoint(const ServiceRecord& record,

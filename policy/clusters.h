@@ -13,6 +13,7 @@
 
 #include "policy/destination_policies.h"
 #include "policy/registry.h"
+#include "policy/traffic_builder.h"
 
 namespace np::policy {
 
@@ -24,8 +25,9 @@ using ClusterShares = std::vector<ClusterShare>;  // never empty
 
 class ClusterBuilder {
  public:
-  ClusterBuilder(DestinationPolicies& policies, IdTable& ids, Snapshot& snapshot)
-      : policies_(policies), ids_(ids), snapshot_(snapshot) {}
+  ClusterBuilder(DestinationPolicies& policies, TrafficBuilder& traffic, IdTable& ids,
+                 Snapshot& snapshot)
+      : policies_(policies), traffic_(traffic), ids_(ids), snapshot_(snapshot) {}
 
   // All endpoints of a port, or those that carry `labels`.
   const ClusterShares& by_labels(const ServiceRecord& record, const ServicePort& port,
@@ -36,6 +38,7 @@ class ClusterBuilder {
   // Forwards to the address that was dialled, under the policies of the port: for calls to one
   // endpoint's own address, which must not reach another one.
   const Cluster& dialled_endpoint(const ServiceRecord& record, const ServicePort& port);
+  const TrafficBuilder& traffic() const { return traffic_; }
   // Forwards to the address that was dialled: for hosts that no object names.
   const Cluster& passthrough();
 
@@ -53,9 +56,11 @@ class ClusterBuilder {
   };
   ClusterShares split(Recipe base);
   const Cluster& make(Recipe recipe);
+  void warn_of_vain_ejection(const Cluster& cluster, const HostPolicies& host);
   const Cluster& keep(Cluster cluster);
 
   DestinationPolicies& policies_;
+  TrafficBuilder& traffic_;
   IdTable& ids_;
   Snapshot& snapshot_;
   std::unordered_map<std::string, ClusterShares> shares_;

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "policy/capture_builder.h"
+#include "policy/check_builder.h"
 #include "policy/gateway_builder.h"
 
 namespace np::policy {
@@ -30,14 +31,17 @@ std::shared_ptr<const Snapshot> compile(const CompileInput& input, IdTable& ids)
   snapshot->generation = input.generation;
   Findings findings;
   const Registry registry(input, ids, *snapshot, findings);
+  ids.forget_who_left();
   DestinationPolicies policies(model, findings);
   check_policies(model, registry, policies, findings);
-  ClusterBuilder clusters(policies, ids, *snapshot);
+  TrafficBuilder traffic(input, findings);
+  ClusterBuilder clusters(policies, traffic, ids, *snapshot);
   RouteBuilder routes(registry, clusters, ids, *snapshot, findings);
   const RouteSets sets(model, registry, findings);
   TableBuilder tables(sets, routes, *snapshot, findings);
   CaptureBuilder(registry, sets, tables, ids, *snapshot, findings).build();
   GatewayBuilder(model, sets, routes, tables, ids, *snapshot, findings).build();
+  CheckBuilder(model, registry, ids, *snapshot, findings).build();
   snapshot->findings = findings.take();
   return snapshot;
 }

@@ -41,6 +41,10 @@ class DestinationPolicies {
   // Also through wildcard hosts of DestinationRules: exact first, then the longest.
   const HostPolicies& of_host(const std::string& host);
 
+  void warn(const Origin& origin, std::string message) {
+    findings_.warning(origin, std::move(message));
+  }
+
   // By subset (may be null) and port of a DestinationRule.
   static EffectivePolicy of_rules(const HostPolicies& host, const Subset* subset, uint16_t port);
   // Of the policies whose labels are all in `labels`: the more specific first, field by field.

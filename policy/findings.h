@@ -23,6 +23,10 @@ class Findings {
   void inactive(const Origin& origin, std::string message) {
     add(Finding::Level::kInactive, origin, std::move(message));
   }
+  // How far an object that is in effect reaches, in a word or two.
+  void scope(const Origin& origin, std::string message) {
+    add(Finding::Level::kScope, origin, std::move(message));
+  }
   std::vector<Finding> take() { return std::move(list_); }
 
  private:

@@ -22,6 +22,7 @@ void read_http_actions(Fields& fields, const LoadInput& input, RouteRule& rule);
 Retry default_retry();
 void read_http_retries(const Value& value, RouteRule& rule);
 void read_http_fault(const Value& value, RouteRule& rule);
+std::optional<uint32_t> read_percentage(const Value& value);
 void read_http_cors(const Value& value, RouteRule& rule);
 uint32_t parse_retry_conditions(const Value& value, std::vector<uint16_t>& codes);
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kLegacy = "config.istio.io";
 constexpr std::string_view kNetworking = "networking.istio.io";
+constexpr std::string_view kOwn = "nodeproxy.dev";
 
 struct Refusal {
   std::string_view group;  // "*": any
@@ -83,7 +84,8 @@ struct GroupVersions {
 };
 constexpr GroupVersions kVersions[] = {{"", {"v1", "", ""}},
                                        {"discovery.k8s.io", {"v1", "", ""}},
-                                       {kNetworking, {"v1", "v1beta1", "v1alpha3"}}};
+                                       {kNetworking, {"v1", "v1beta1", "v1alpha3"}},
+                                       {kOwn, {"v1", "", ""}}};
 
 }  // namespace
 
@@ -98,6 +100,7 @@ const std::vector<KindInfo>& known_kinds() {
       {kNetworking, "DestinationRule", "destinationrules", "dr", true},
       {kNetworking, "Gateway", "gateways", "gw", true},
       {kNetworking, "ServiceEntry", "serviceentries", "se", true},
+      {kOwn, "TrafficPolicy", "trafficpolicies", "tp", true},
       {kLegacy, "RouteRule", "routerules", "rr", true},
       {kLegacy, "DestinationPolicy", "destinationpolicies", "dp", true},
       {kLegacy, "EgressRule", "egressrules", "er", true},

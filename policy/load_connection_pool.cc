@@ -8,9 +8,8 @@ namespace {
 constexpr int64_t kMaxRequestsPerConnection = 1 << 29;
 
 // 0 and absent mean no limit.
-uint32_t read_limit(const Value& value, PolicyFindings& findings) {
+uint32_t read_limit(const Value& value) {
   if (!value.present()) return kUnlimited;
-  findings.add_limit(value);
   uint32_t limit = read_count(value).value_or(0);
   return limit == 0 ? kUnlimited : limit;
 }
@@ -26,10 +25,10 @@ void read_keepalive(const Value& value, ConnectionPool& pool) {
   pool.tcp_keepalive = keepalive;
 }
 
-void read_tcp(const Value& value, ConnectionPool& pool, PolicyFindings& findings) {
+void read_tcp(const Value& value, ConnectionPool& pool) {
   if (!value.present()) return;
   Fields fields(value);
-  pool.max_connections = read_limit(fields.get("maxConnections"), findings);
+  pool.max_connections = read_limit(fields.get("maxConnections"));
   auto connect = read_duration(fields.get("connectTimeout"), ZeroDuration::kRefused);
   if (connect) pool.connect_timeout = *connect;
   read_keepalive(fields.get("tcpKeepalive"), pool);
@@ -39,11 +38,11 @@ void read_tcp(const Value& value, ConnectionPool& pool, PolicyFindings& findings
   if (idle) pool.idle_timeout = *idle;
 }
 
-void read_http(const Value& value, ConnectionPool& pool, PolicyFindings& findings) {
+void read_http(const Value& value, ConnectionPool& pool) {
   if (!value.present()) return;
   Fields fields(value);
-  pool.max_pending_requests = read_limit(fields.get("http1MaxPendingRequests"), findings);
-  pool.max_requests = read_limit(fields.get("http2MaxRequests"), findings);
+  pool.max_pending_requests = read_limit(fields.get("http1MaxPendingRequests"));
+  pool.max_requests = read_limit(fields.get("http2MaxRequests"));
   auto retries = read_count(fields.get("maxRetries"));
   if (retries.value_or(0) != 0) pool.max_retries = *retries;
   auto per_connection =
@@ -66,23 +65,17 @@ void read_http(const Value& value, ConnectionPool& pool, PolicyFindings& finding
 
 }  // namespace
 
-void PolicyFindings::add_limit(const Value& value) {
-  if (limit_fields.empty()) limit_line = value.line();
-  limit_fields.push_back(value.path());
-}
-
-std::optional<ConnectionPool> read_connection_pool(const Value& value, PolicyFindings& findings) {
+std::optional<ConnectionPool> read_connection_pool(const Value& value) {
   if (!value.present()) return std::nullopt;
   Fields fields(value);
   ConnectionPool pool;
-  read_tcp(fields.get("tcp"), pool, findings);
-  read_http(fields.get("http"), pool, findings);
+  read_tcp(fields.get("tcp"), pool);
+  read_http(fields.get("http"), pool);
   return pool;
 }
 
-std::optional<Outlier> read_outlier(const Value& value, PolicyFindings& findings) {
+std::optional<Outlier> read_outlier(const Value& value) {
   if (!value.written()) return std::nullopt;
-  findings.add_limit(value);
   Fields fields(value);
   Outlier outlier;
   if (auto count = read_count(fields.get("consecutive5xxErrors"))) outlier.consecutive_5xx = *count;

@@ -46,16 +46,6 @@ void read_breaker(const Value& value, TrafficPolicy& policy) {
   Value simple = fields.get("simpleCb");
   if (!simple.present()) return;
   read_simple_breaker(simple, policy);
-  std::string names;
-  for (const Value& entry : simple.entries()) {
-    std::string key = snake_case(entry.key());
-    // These two act already; connections and requests are counted and hosts ejected later.
-    if (key == "http_max_retries" || key == "http_max_requests_per_connection") continue;
-    names += (names.empty() ? "" : ", ") + entry.key();
-  }
-  if (names.empty()) names = "all by default";
-  simple.not_in_effect("limits and ejection come in the next version (" + names +
-                       "); the rest of this object acts");
 }
 
 void read_balancing(const Value& value, TrafficPolicy& policy) {

@@ -38,8 +38,8 @@ void read_tls(const Value& value, bool external, PolicyFindings& findings) {
 
 void read_common(Fields& fields, bool external, PolicyFindings& findings, TrafficPolicy& policy) {
   policy.load_balancing = read_load_balancing(fields.get("loadBalancer"));
-  policy.pool = read_connection_pool(fields.get("connectionPool"), findings);
-  policy.outlier = read_outlier(fields.get("outlierDetection"), findings);
+  policy.pool = read_connection_pool(fields.get("connectionPool"));
+  policy.outlier = read_outlier(fields.get("outlierDetection"));
   read_tls(fields.get("tls"), external, findings);
 }
 
@@ -92,21 +92,6 @@ void read_subsets(const Value& list, bool external, PolicyFindings& findings,
   }
 }
 
-void report_limits(const LoadInput& input, const PolicyFindings& findings) {
-  if (findings.limit_fields.empty()) return;
-  std::string names;
-  for (const std::string& field : findings.limit_fields) {
-    if (names.size() > 500) {
-      names += ", ...";
-      break;
-    }
-    names += (names.empty() ? "" : ", ") + field;
-  }
-  input.spec.context().report(
-      Diagnostic::Level::kNotInEffect, findings.limit_line, findings.limit_fields.front(),
-      "limits and ejection come in the next version (" + names + "); the rest of this object acts");
-}
-
 }  // namespace
 
 void load_destination_rule(const LoadInput& input, Model& model) {
@@ -135,7 +120,6 @@ void load_destination_rule(const LoadInput& input, Model& model) {
                                 "object has no effect and connections go out as they are");
     return;
   }
-  report_limits(input, findings);
   model.destinations.push_back(std::move(rule));
 }
 

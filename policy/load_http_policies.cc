@@ -44,12 +44,6 @@ void read_backoff(const Value& value, Retry& retry) {
   retry.backoff_max = *base > Duration::max() / 10 ? Duration::max() : *base * 10;
 }
 
-std::optional<uint32_t> read_percentage(const Value& value) {
-  if (!value.present()) return std::nullopt;
-  Fields fields(value);
-  return read_percent(fields.require("value"));
-}
-
 // The share of requests a fault hits; D1: absent means none.
 uint32_t fault_share(const Value& owner, std::optional<uint32_t> share, bool written) {
   if (share) return *share;
@@ -72,7 +66,7 @@ void read_delay(const Value& value, Fault& fault) {
   }
   Fault::Delay delay;
   delay.per_million = fault_share(value, share, percentage.present() || percent.present());
-  delay.fixed =
+  delay.shape =
       read_duration(fields.require("fixedDelay"), ZeroDuration::kRefused).value_or(Duration{});
   fault.delay = delay;
 }
@@ -102,6 +96,12 @@ std::string joined(const Value& list) {
 }
 
 }  // namespace
+
+std::optional<uint32_t> read_percentage(const Value& value) {
+  if (!value.present()) return std::nullopt;
+  Fields fields(value);
+  return read_percent(fields.require("value"));
+}
 
 uint32_t parse_retry_conditions(const Value& value, std::vector<uint16_t>& codes) {
   if (!value.present()) return kDefaultRetryOn;

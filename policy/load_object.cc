@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kLegacy = "config.istio.io";
 constexpr std::string_view kNetworking = "networking.istio.io";
+constexpr std::string_view kOwn = "nodeproxy.dev";
 
 struct Entry {
   std::string_view group;
@@ -31,6 +32,7 @@ constexpr Entry kLoaders[] = {
     {kNetworking, "DestinationRule", load_destination_rule},
     {kNetworking, "Gateway", load_gateway},
     {kNetworking, "ServiceEntry", load_service_entry},
+    {kOwn, "TrafficPolicy", load_traffic_policy},
     {kLegacy, "RouteRule", load_route_rule},
     {kLegacy, "DestinationPolicy", load_destination_policy},
     {kLegacy, "EgressRule", load_egress_rule},
@@ -52,7 +54,7 @@ Loader loader_of(const ObjectId& id) {
 }
 
 Strictness strictness_of(std::string_view group) {
-  if (group == kNetworking) return Strictness::kStrict;
+  if (group == kNetworking || group == kOwn) return Strictness::kStrict;
   if (group == kLegacy) return Strictness::kStrictSnakeToo;
   return Strictness::kTolerateUnknown;
 }
@@ -72,6 +74,16 @@ void append(std::vector<T>& to, std::vector<T>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
+void append(MixerModel& to, MixerModel& from) {
+  append(to.quota_handlers, from.quota_handlers);
+  append(to.quota_instances, from.quota_instances);
+  append(to.deniers, from.deniers);
+  append(to.check_nothings, from.check_nothings);
+  append(to.rules, from.rules);
+  append(to.quota_specs, from.quota_specs);
+  append(to.quota_spec_bindings, from.quota_spec_bindings);
+}
+
 void append(Model& to, Model& from) {
   append(to.services, from.services);
   append(to.pods, from.pods);
@@ -79,6 +91,8 @@ void append(Model& to, Model& from) {
   append(to.routes, from.routes);
   append(to.destinations, from.destinations);
   append(to.gateways, from.gateways);
+  append(to.traffic, from.traffic);
+  append(to.mixer, from.mixer);
 }
 
 }  // namespace
@@ -111,8 +125,8 @@ void load_object(const Object& object, Model& model, Diagnostics& diagnostics) {
     Value spec = fields.get("spec");
     Loader loader = envelope ? loader_of(envelope->id) : nullptr;
     if (loader == nullptr) return;
-    Origin origin{envelope->id.kind, envelope->id.ns, envelope->id.name,
-                  object.file,       first_line,      object.sequence};
+    Origin origin{envelope->id.kind, envelope->id.ns, envelope->id.name,     object.file,
+                  first_line,        object.sequence, object.changed_unix_ns};
     LoadInput input{
         origin, envelope->id.ns, envelope->id.name, fields, spec, envelope->metadata, {}, {}};
     read_metadata(input);

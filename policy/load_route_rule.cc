@@ -195,7 +195,7 @@ void read_fault(const Value& value, RouteRule& rule) {
     inner.get("overrideHeaderName").warn_if_written(kNoEffect);
     Fault::Delay made;
     made.per_million = read_fault_percent(delay, inner.get("percent"));
-    made.fixed =
+    made.shape =
         read_duration(inner.require("fixedDelay"), ZeroDuration::kRefused).value_or(Duration{});
     fault.delay = made;
   }

@@ -51,6 +51,9 @@ void load_destination_rule(const LoadInput& input, Model& model);
 void load_service_entry(const LoadInput& input, Model& model);
 void load_gateway(const LoadInput& input, Model& model);
 
+// load_traffic_policy.cc
+void load_traffic_policy(const LoadInput& input, Model& model);
+
 // load_istio_service.cc: how config.istio.io names a service.
 struct IstioService {
   std::string host;

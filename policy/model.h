@@ -17,24 +17,13 @@
 
 #include "base/address.h"
 #include "base/time.h"
+#include "policy/mixer_model.h"
+#include "policy/model_base.h"
+#include "policy/traffic_model.h"
 
 namespace np::policy {
 
 inline constexpr uint32_t kPerMillion = 1'000'000;
-
-using Labels = std::map<std::string, std::string>;
-
-// Where a piece of policy came from: for messages, traces, `describe` and conflict rules.
-struct Origin {
-  std::string kind;  // "RouteRule", "VirtualService", ...
-  std::string ns;    // namespace
-  std::string name;
-  std::string file;       // as the user gave it; "" for stored objects
-  int line = 0;           // 1-based line of the object's first key
-  uint64_t sequence = 0;  // order of first acceptance: smaller is older
-
-  std::string to_string() const;  // "RouteRule istio-system/reviews-default"
-};
 
 // ---- registry -------------------------------------------------------------------------------
 
@@ -77,6 +66,7 @@ struct Pod {
   std::vector<IpAddress> ips;
   std::map<std::string, uint16_t> named_ports;
   std::string service_account;
+  std::string service;        // host of the service that it belongs to; compile() finds it
   bool ready = true;          // takes part as an endpoint
   bool host_network = false;  // reported as unsupported for capture (R12)
 };
@@ -93,18 +83,6 @@ struct StaticEndpoint {
 };
 
 // ---- matching -------------------------------------------------------------------------------
-
-struct StringMatch {
-  enum class Kind : uint8_t { kExact, kPrefix, kRegex, kPresent, kPathElements };
-  Kind kind = Kind::kExact;
-  std::string value;
-  bool ignore_case = false;
-};
-
-struct NamedMatch {
-  std::string name;  // header names in lower case
-  StringMatch match;
-};
 
 // All set conditions must hold.
 struct MatchCondition {
@@ -169,15 +147,22 @@ struct Rewrite {
 
 struct Fault {
   struct Delay {
-    Duration fixed{};
+    DelayShape shape;
     uint32_t per_million = 0;
   };
   struct Abort {
-    uint16_t http_status = 0;
+    uint16_t http_status = 0;  // 0: the connection is reset
+    uint32_t per_million = 0;
+  };
+  struct Bandwidth {
+    uint64_t bytes_per_second = 0;  // of the answer
     uint32_t per_million = 0;
   };
   std::optional<Delay> delay;
   std::optional<Abort> abort;
+  std::optional<Bandwidth> bandwidth;
+  bool within_limits =
+      false;  // the route's timeout runs during the delay, its retries see the abort
 };
 
 // Conditions under which a try is repeated (Envoy's retry_on names).
@@ -294,6 +279,7 @@ struct ConnectionPool {
   };
   std::optional<Keepalive> tcp_keepalive;
   bool scope_node = false;  // D9: the limits hold for the whole node, not for each caller
+  bool shadow = false;      // counts what would be refused, and lets everybody in
 };
 
 // Whether the policy limits connections or requests at all.
@@ -313,6 +299,15 @@ struct Outlier {
   uint32_t max_ejection_percent = 10;
   uint32_t panic_percent = 0;     // below this share of healthy endpoints use all; D16
   bool old_percent_rule = false;  // D6: simpleCb compares the share before the ejection
+  std::optional<SuccessRateRule> success_rate;
+  std::optional<FailurePercentageRule> failure_percentage;
+  std::optional<LatencyRule> latency;
+  bool half_open = false;  // who comes back gets one request, not as many as are forgiven
+  bool shadow = false;     // counts and tells what would be ejected
+
+  bool looks_at_intervals() const {
+    return success_rate.has_value() || failure_percentage.has_value() || latency.has_value();
+  }
 };
 
 struct TrafficPolicy {
@@ -341,6 +336,30 @@ struct DestinationPolicy {
   std::vector<std::string> export_to;
 };
 
+// ---- nodeproxy.dev/v1 -------------------------------------------------------------------------
+
+// A fault on the way to a host, whatever route leads there.
+struct FaultRule {
+  std::string name;
+  std::vector<MatchCondition> matches;  // any of them; empty: every request
+  Fault fault;
+  Duration lasts{};  // since the object was last changed; zero: as long as it is there
+  bool shadow = false;
+};
+
+// TrafficPolicy: wins over what DestinationRule and DestinationPolicy say about the same thing.
+struct HostTraffic {
+  Origin origin;
+  std::string host;
+  std::string subset;  // of a DestinationRule; "" and no labels: the whole host
+  Labels labels;
+  std::optional<ConnectionPool> limits;  // only the four limits, scope and shadow are read
+  std::optional<Outlier> outlier;
+  std::optional<HealthCheck> health_check;
+  std::vector<FaultRule> faults;
+  std::string sticky_header, sticky_cookie;  // who keeps its side of a weighted split
+};
+
 // ---- gateways -------------------------------------------------------------------------------
 
 struct GatewayServer {
@@ -365,6 +384,8 @@ struct Model {
   std::vector<RouteSet> routes;
   std::vector<DestinationPolicy> destinations;
   std::vector<Gateway> gateways;
+  std::vector<HostTraffic> traffic;
+  MixerModel mixer;
 };
 
 }  // namespace np::policy

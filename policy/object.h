@@ -33,6 +33,7 @@ struct Object {
   uint64_t sequence = 0;    // order of first acceptance (kept by a replace)
   uint64_t generation = 0;  // 1 for a new object, +1 for each change
   uint64_t created_unix_ns = 0;
+  uint64_t changed_unix_ns = 0;  // when this text was accepted
 };
 
 // One complaint about one place. Printed as

@@ -42,13 +42,6 @@ std::vector<const T*> by_age(const std::vector<T>& objects) {
 
 }  // namespace
 
-bool has_labels(const Labels& labels, const Labels& wanted) {
-  return std::all_of(wanted.begin(), wanted.end(), [&](const auto& pair) {
-    const auto found = labels.find(pair.first);
-    return found != labels.end() && found->second == pair.second;
-  });
-}
-
 bool is_captured(Protocol protocol) {
   return speaks_http(protocol) || speaks_tcp(protocol);
 }
@@ -76,6 +69,7 @@ Registry::Registry(const CompileInput& input, IdTable& ids, Snapshot& snapshot, 
     static_by_host_[endpoint.host].push_back(&endpoint);
   }
   for (const Service* service : by_age(model_.services)) add_service(*service);
+  name_pod_services(snapshot);
   std::stable_sort(wildcards_.begin(), wildcards_.end(),
                    [](const ServiceRecord* a, const ServiceRecord* b) {
                      return a->service->host.size() > b->service->host.size();
@@ -136,6 +130,26 @@ void Registry::add_members(ServiceRecord& record) {
     }
   }
   record.members = std::make_shared<const std::vector<uint32_t>>(members.begin(), members.end());
+}
+
+// A pod of several services is of the one whose namespace/name comes first.
+void Registry::name_pod_services(Snapshot& snapshot) {
+  std::vector<const ServiceRecord*> ordered;
+  for (const auto& record : records_) ordered.push_back(record.get());
+  std::sort(ordered.begin(), ordered.end(), [](const ServiceRecord* a, const ServiceRecord* b) {
+    const Origin& first = a->service->origin;
+    const Origin& second = b->service->origin;
+    return std::tie(first.ns, first.name, a->service->host) <
+           std::tie(second.ns, second.name, b->service->host);
+  });
+  std::unordered_map<uint32_t, Pod*> pods;
+  for (const auto& entry : snapshot.pods) pods.emplace(entry->id, &entry->pod);
+  for (const ServiceRecord* record : ordered) {
+    for (const uint32_t member : *record->members) {
+      Pod& pod = *pods.at(member);
+      if (pod.service.empty()) pod.service = record->service->host;
+    }
+  }
 }
 
 void Registry::add_addresses(ServiceRecord& record) {
@@ -220,7 +234,7 @@ Endpoint Registry::make_endpoint(const SocketAddress& address, const Snapshot::P
   Endpoint endpoint;
   endpoint.id = ids_.id(IdTable::Space::kEndpoint, address.to_string());
   endpoint.address = address;
-  endpoint.joined = ids_.first_seen(endpoint.id, now_);
+  endpoint.joined = ids_.joined(endpoint.id, now_);
   if (pod != nullptr) {
     endpoint.pod_id = pod->id;
     endpoint.labels = pod->pod.labels;

@@ -46,6 +46,7 @@ class Registry {
  private:
   void add_pods(Snapshot& snapshot);
   void add_service(const Service& service);
+  void name_pod_services(Snapshot& snapshot);
   void add_members(ServiceRecord& record);
   void add_addresses(ServiceRecord& record);
   void add_endpoints(ServiceRecord& record, size_t port_index);
@@ -75,9 +76,6 @@ class Registry {
 // version, by the labels that Istio reads too ("ns/reviews/v3"); a pod without such a name is a
 // workload of its own.
 std::string workload_name(const Pod& pod);
-
-// Whether `labels` contain every pair of `wanted`.
-bool has_labels(const Labels& labels, const Labels& wanted);
 
 // Ports whose bytes are opaque to us (encrypted, datagrams) are not captured.
 bool is_captured(Protocol protocol);

@@ -159,6 +159,10 @@ void RouteBuilder::fill_destinations(const RouteSet& set, const RouteRule& rule,
     route.direct_response = DirectResponse{500, "", ""};
     return;
   }
+  const ServiceRecord* first = destinations.front().host.empty()
+                                   ? context.dialled
+                                   : registry_.find(destinations.front().host);
+  if (first != nullptr) route.sticky = clusters_.traffic().sticky(first->service->host);
   const auto add = [&route](const Destination& from, const Cluster* cluster, uint64_t weight) {
     weight = std::min<uint64_t>(weight, UINT32_MAX);
     route.clusters.push_back(

@@ -47,8 +47,15 @@ uint32_t IdTable::id(Space space, const std::string& name) {
   return found->second = number;
 }
 
-Instant IdTable::first_seen(uint32_t endpoint_id, Instant now) {
-  return first_seen_.try_emplace(endpoint_id, now).first->second;
+Instant IdTable::joined(uint32_t endpoint_id, Instant now) {
+  Membership& member = members_.try_emplace(endpoint_id, Membership{now}).first->second;
+  member.is_current = true;
+  return member.since;
+}
+
+void IdTable::forget_who_left() {
+  std::erase_if(members_, [](const auto& entry) { return !entry.second.is_current; });
+  for (auto& [id, member] : members_) member.is_current = false;
 }
 
 bool cors_allows(const Route& route, std::string_view origin) {

@@ -59,6 +59,32 @@ struct Endpoint {
   Instant joined;  // for slow start: when it first appeared
 };
 
+struct ClusterChecks;  // policy/quota.h
+struct CheckPolicy;
+
+class RequestMatcher {
+ public:
+  virtual ~RequestMatcher() = default;
+  virtual bool holds(const RequestView& request, const CallerView& caller) const = 0;
+};
+
+// A fault of a TrafficPolicy, on the way to a cluster whatever route leads there.
+struct HostFault {
+  std::string name;
+  std::string object;                             // "TrafficPolicy default/slow"
+  std::shared_ptr<const RequestMatcher> matcher;  // null: every request
+  Fault fault;
+  Instant ends = kNever;
+  bool shadow = false;  // counted, not injected
+};
+
+// Weighted splits in which a person keeps a side: the same value lands at the same point of the sum
+// of weights, so that only those move whose point changes sides.
+struct StickySplit {
+  LoadBalancing balancing;  // what request_hash() looks at
+  uint64_t salt = 0;        // splits of other hosts fall differently
+};
+
 // One load-balanced set: a service port, narrowed to a subset.
 struct Cluster {
   uint32_t id = 0;          // stable per name
@@ -73,10 +99,13 @@ struct Cluster {
   LoadBalancing load_balancing;
   ConnectionPool pool;
   std::optional<Outlier> outlier;
-  bool source_pod = false;  // upstream keeps the pod's address (annotation source: pod)
+  std::optional<HealthCheck> health_check;
+  std::vector<HostFault> faults;  // the first that matches is used instead of the route's
+  bool source_pod = false;        // upstream keeps the pod's address (annotation source: pod)
   // Ring hash: sorted {hash, endpoint index}; maglev: endpoint index per table slot.
   std::vector<std::pair<uint64_t, uint32_t>> ring;
   std::vector<uint32_t> maglev;
+  const ClusterChecks* checks = nullptr;  // rate limits and denials; null: none
 };
 
 struct WeightedCluster {
@@ -95,6 +124,7 @@ struct Route {
   Action action = Action::kForward;
   std::vector<WeightedCluster> clusters;
   uint64_t total_weight = 0;
+  std::shared_ptr<const StickySplit> sticky;  // null: drawn for each request
   std::optional<Redirect> redirect;
   std::optional<DirectResponse> direct_response;
   std::optional<Rewrite> rewrite;
@@ -171,7 +201,7 @@ struct GatewayListener {
 
 // Warnings and refusals of compile(): they become object statuses.
 struct Finding {
-  enum class Level : uint8_t { kNote, kWarning, kInactive };
+  enum class Level : uint8_t { kNote, kWarning, kInactive, kScope };
   Level level = Level::kWarning;
   Origin origin;
   std::string message;
@@ -207,6 +237,7 @@ class Snapshot {
   std::vector<std::pair<CapturePrefix, const CapturedPort*>> by_prefix;  // longest first
   std::vector<std::unique_ptr<PodEntry>> pods;
   std::unordered_map<IpAddress, const PodEntry*, IpAddressHash> pod_by_ip;
+  std::shared_ptr<const CheckPolicy> checks;  // owns what Cluster::checks points at
 };
 
 // Path and authority that go upstream for a matched request. Appends to `path` (with query) and

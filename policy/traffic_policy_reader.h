@@ -2,28 +2,21 @@
 // Parts of a DestinationRule's trafficPolicy. Shared by the files that load it.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "policy/values.h"
 
 namespace np::policy {
 
 // What the fields of one object ask for that this version does not do yet.
 struct PolicyFindings {
-  std::vector<std::string> limit_fields;  // paths of connection limits and ejection
-  int limit_line = 0;                     // of the first of them
   bool originates_tls = false;
   int tls_line = 0;
-
-  void add_limit(const Value& value);
 };
 
 // load_balancing.cc
 std::optional<LoadBalancing> read_load_balancing(const Value& value);
 
 // load_connection_pool.cc
-std::optional<ConnectionPool> read_connection_pool(const Value& value, PolicyFindings& findings);
-std::optional<Outlier> read_outlier(const Value& value, PolicyFindings& findings);
+std::optional<ConnectionPool> read_connection_pool(const Value& value);
+std::optional<Outlier> read_outlier(const Value& value);
 
 }  // namespace np::policy

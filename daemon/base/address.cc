@@ -38,7 +38,7 @@ IpAddress IpAddress::v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
 
 std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   char buffer[INET6_ADDRSTRLEN];
-  if (text.size() >= sizeof(buffer)) return {};
+  if (text.empty() || text.size() >= sizeof(buffer)) return {};
   std::memcpy(buffer, text.data(), text.size());
   buffer[text.size()] = '\0';
   IpAddress ip;
@@ -62,13 +62,18 @@ bool IpAddress::is_unspecified() const {
 }
 
 std::string IpAddress::to_string() const {
-  char buffer[INET6_ADDRSTRLEN];
+  std::array<char, kTextBytesMax> buffer;
+  return std::string(format(buffer));
+}
+
+std::string_view IpAddress::format(std::array<char, kTextBytesMax>& buffer) const {
+  static_assert(kTextBytesMax >= INET6_ADDRSTRLEN);
   if (is_v4()) {
-    ::inet_ntop(AF_INET, &bytes[12], buffer, sizeof(buffer));
+    ::inet_ntop(AF_INET, &bytes[12], buffer.data(), kTextBytesMax);
   } else {
-    ::inet_ntop(AF_INET6, bytes.data(), buffer, sizeof(buffer));
+    ::inet_ntop(AF_INET6, bytes.data(), buffer.data(), kTextBytesMax);
   }
-  return buffer;
+  return buffer.data();
 }
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view text) {

@@ -24,6 +24,9 @@ struct IpAddress {
   bool is_v4() const;
   bool is_unspecified() const;  // 0.0.0.0 or ::
   std::string to_string() const;
+  // The same without heap use: writes into `buffer` and returns the part that was written.
+  static constexpr size_t kTextBytesMax = 46;
+  std::string_view format(std::array<char, kTextBytesMax>& buffer) const;
   auto operator<=>(const IpAddress&) const = default;
 };
 

@@ -1,39 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// SpinLock: guards what few instructions change and several shards share (limits, ejections). Any
-// thread. A shard must never sleep while it holds one, so nothing is called under it that could
-// block; that keeps the wait of others at nanoseconds, where a mutex would cost a system call.
+// SpinLock: for state that all shards share and that cannot be split among them, where the section
+// under the lock is a few memory accesses. Not held across memory management, except where a thing
+// is made once, nor while anybody could block: whoever waits burns its core. Right for it and wrong
+// for a mutex: shards must not sleep, and one futex call costs more than a thousand of these
+// sections. If the holder lost its core, the others give theirs away instead of spinning through
+// its absence.
 #pragma once
 
 #include <atomic>
+#include <thread>
 
 namespace np {
 
 class SpinLock {
  public:
-  SpinLock() = default;
-  SpinLock(const SpinLock&) = delete;
-  SpinLock& operator=(const SpinLock&) = delete;
-
   void lock() {
-    while (taken_.exchange(true, std::memory_order_acquire)) {
-      // Looking does not take the cache line away from the holder.
-      while (taken_.load(std::memory_order_relaxed)) pause();
-    }
+    while (flag_.test_and_set(std::memory_order_acquire)) wait();
   }
-  void unlock() { taken_.store(false, std::memory_order_release); }
+  void unlock() { flag_.clear(std::memory_order_release); }
 
  private:
-  static void pause() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
+  static constexpr int kSpins = 128;  // about a microsecond
+
+  // Reads only: the cache line stays shared until the lock is free.
+  void wait() const {
+    for (int i = 0; flag_.test(std::memory_order_relaxed); ++i) {
+      if (i >= kSpins) {
+        std::this_thread::yield();
+        continue;
+      }
+#if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    asm volatile("yield");
+      asm volatile("yield");
 #endif
+    }
   }
-  std::atomic<bool> taken_{false};
+
+  std::atomic_flag flag_;
 };
 
-// Holds a SpinLock for a scope.
 class SpinGuard {
  public:
   explicit SpinGuard(SpinLock& lock) : lock_(lock) { lock_.lock(); }

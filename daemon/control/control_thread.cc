@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/time.h"
+#include "control/endpoint_view.h"
 
 namespace np::control {
 namespace {
@@ -78,6 +79,8 @@ void ControlThread::step(int timeout_milliseconds, int stop_fd, bool& stopped) {
   server_->append_polls(polls);
   const size_t server_end = polls.size();
   resolver_->append_polls(polls);
+  const size_t resolver_end = polls.size();
+  if (seams_.watch != nullptr) polls.push_back({seams_.watch->fd(), POLLIN, 0});
   if (::poll(polls.data(), polls.size(), timeout_milliseconds) < 0) {
     if (errno != EINTR) log_error(system_error(errno, "wait on the control thread").to_string());
     return;
@@ -85,13 +88,21 @@ void ControlThread::step(int timeout_milliseconds, int stop_fd, bool& stopped) {
   stopped = polls[0].revents != 0;
   const std::span<const pollfd> all(polls);
   const Instant now = monotonic_now();
-  resolver_->on_poll(all.subspan(server_end), now);
+  resolver_->on_poll(all.subspan(server_end, resolver_end - server_end), now);
   if (resolver_->take_changed()) {
     auto result = controller_->set_dns(resolver_->answers());
     if (!result) log_error("dns: new addresses not in effect: " + result.error().to_string());
     follow_names();
   }
   server_->on_poll(all.subspan(1, server_end - 1), now);
+  if (polls.size() > resolver_end && polls[resolver_end].revents != 0) log_ejections();
+}
+
+void ControlThread::log_ejections() {
+  for (const EjectionNote& note : seams_.watch->take_notes()) {
+    log_warn("ejection: " + service_text(controller_->snapshot(), note.service_id) + ": " +
+             note.text);
+  }
 }
 
 }  // namespace np::control

@@ -115,6 +115,7 @@ std::shared_ptr<const policy::Snapshot> Controller::compile(const policy::Model&
   input.dns = &dns_;
   input.generation = ++generation_;
   input.now = monotonic_now();
+  input.unix_now_ns = wall_clock_ns();
   return policy::compile(input, ids_);
 }
 

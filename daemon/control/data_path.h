@@ -22,6 +22,7 @@ struct Seams {
   CaptureTable* capture = nullptr;
   PodAttacher* attacher = nullptr;
   CounterSource* counters = nullptr;
+  EndpointWatch* watch = nullptr;
   Lifecycle* lifecycle = nullptr;
 };
 

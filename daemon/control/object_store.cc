@@ -65,7 +65,7 @@ void put(Plan& plan, Index& index, policy::Object object, Outcome if_changed, ui
   if (found == index.end()) {
     object.sequence = plan.next_sequence++;
     object.generation = 1;
-    object.created_unix_ns = now;
+    object.created_unix_ns = object.changed_unix_ns = now;
     plan.changes.push_back({object.id, Outcome::kCreated});
     index.emplace(object.id, plan.objects.size());
     plan.objects.push_back(std::move(object));
@@ -79,6 +79,7 @@ void put(Plan& plan, Index& index, policy::Object object, Outcome if_changed, ui
   object.sequence = old.sequence;
   object.generation = old.generation + 1;
   object.created_unix_ns = old.created_unix_ns;
+  object.changed_unix_ns = now;
   plan.changes.push_back({object.id, if_changed});
   old = std::move(object);
 }

@@ -78,6 +78,31 @@ class ListenerHost {
   virtual Result<void> set(const std::vector<SocketAddress>& binds) = 0;
 };
 
+// How one endpoint of a service stands with the shards: ejected, and why.
+struct EndpointStanding {
+  SocketAddress address;
+  std::string state;                              // "in service", "on probation" or "ejected"
+  std::string reason;                             // of the latest ejection; "" when there was none
+  uint64_t since_unix_ns = 0, until_unix_ns = 0;  // of an ejection in force; else 0
+  uint32_t ejections = 0;                         // ever
+  uint32_t unanswered = 0;                        // requests under probation
+  std::vector<std::string> failures;              // the latest ones, the last one last
+};
+struct EjectionNote {
+  uint32_t service_id = 0;
+  std::string text;  // "10.1.0.2:9080 ejected for 30s: ..."
+};
+class EndpointWatch {
+ public:
+  virtual ~EndpointWatch() = default;
+  virtual std::vector<EndpointStanding> standing(uint32_t service_id) = 0;
+  // False: it is not ejected.
+  virtual bool uneject(uint32_t service_id, const SocketAddress& address) = 0;
+  // Readable when take_notes() has something new.
+  virtual int fd() const = 0;
+  virtual std::vector<EjectionNote> take_notes() = 0;
+};
+
 // What `nodectl status`, `endpoints` and `top` show of the data path.
 struct NamedCounter {
   std::string name;

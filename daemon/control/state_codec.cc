@@ -23,7 +23,8 @@ Json to_json(const policy::Object& object) {
           {"line", object.line},
           {"sequence", object.sequence},
           {"generation", object.generation},
-          {"created", object.created_unix_ns}};
+          {"created", object.created_unix_ns},
+          {"changed", object.changed_unix_ns}};
 }
 
 policy::Object object_from(const Json& json) {
@@ -37,6 +38,7 @@ policy::Object object_from(const Json& json) {
   object.sequence = json.at("sequence").get<uint64_t>();
   object.generation = json.at("generation").get<uint64_t>();
   object.created_unix_ns = json.at("created").get<uint64_t>();
+  object.changed_unix_ns = json.value("changed", object.created_unix_ns);
   return object;
 }
 

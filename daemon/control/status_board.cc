@@ -35,6 +35,8 @@ void take_finding(ObjectStatus& status, const policy::Finding& finding) {
   if (finding.level == policy::Finding::Level::kInactive) {
     status.state = ObjectStatus::State::kInactive;
     append(status.reason, finding.message);
+  } else if (finding.level == policy::Finding::Level::kScope) {
+    status.scope = finding.message;
   } else {
     status.warnings.push_back(finding.message);
   }
@@ -54,6 +56,14 @@ std::string_view to_text(ObjectStatus::State state) {
       return "refused";
   }
   return "";
+}
+
+std::string to_text(const ObjectStatus& status) {
+  std::string text(to_text(status.state));
+  if (status.state == ObjectStatus::State::kInEffect && !status.scope.empty()) {
+    text += ", " + status.scope;
+  }
+  return text;
 }
 
 StatusBoard::StatusBoard(const policy::Model& model, const policy::Diagnostics& diagnostics,
@@ -86,6 +96,11 @@ void StatusBoard::add_hosts(const policy::Model& model) {
   }
   for (const policy::DestinationPolicy& policy : model.destinations)
     add(policy.origin, policy.host);
+  for (const policy::QuotaSpecBinding& binding : model.mixer.quota_spec_bindings) {
+    for (const policy::QuotaSpecBinding::Target& target : binding.services) {
+      add(binding.origin, target.host);
+    }
+  }
   for (const policy::Gateway& gateway : model.gateways) {
     for (const policy::GatewayServer& server : gateway.servers) {
       for (const std::string& host : server.hosts) add(gateway.origin, host);

@@ -19,11 +19,14 @@ struct ObjectStatus {
   enum class State : uint8_t { kInEffect, kNotYetInEffect, kInactive, kRefused };
   State state = State::kInEffect;
   std::string reason;                 // why it is not in effect
+  std::string scope;                  // how far it reaches: "per node"; empty: everywhere
   std::vector<std::string> warnings;  // and notes
   std::vector<std::string> hosts;     // what it acts on
 };
 // "in effect", "not yet in effect", "inactive", "refused"
 std::string_view to_text(ObjectStatus::State state);
+// The same with how far it reaches: "in effect, per node".
+std::string to_text(const ObjectStatus& status);
 
 class StatusBoard {
  public:

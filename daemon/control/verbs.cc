@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "control/arguments.h"
+#include "control/endpoint_view.h"
 #include "control/resource_name.h"
 #include "control/views.h"
 
@@ -193,7 +194,17 @@ Json do_endpoints(Context& context, Arguments& arguments) {
   const std::string service = arguments.text("service");
   const std::string ns = arguments.text("namespace", kDefaultNamespace);
   if (!arguments.problem().empty()) return refusal(arguments.problem());
-  return view_endpoints(context.controller, service, ns);
+  return view_endpoints(context.controller, context.seams.watch, service, ns);
+}
+
+Json do_uneject(Context& context, Arguments& arguments) {
+  const std::string service = arguments.text("service");
+  const std::string address = arguments.text("address");
+  const std::string ns = arguments.text("namespace", kDefaultNamespace);
+  if (!arguments.problem().empty()) return refusal(arguments.problem());
+  log_info("uneject " + address + " of " + service + " asked by uid " +
+           std::to_string(context.peer.uid));
+  return uneject_endpoint(context.controller, context.seams.watch, service, ns, address);
 }
 
 Json do_status(Context& context, Arguments&) {
@@ -251,8 +262,8 @@ constexpr std::array kVerbs = {
     VerbEntry{"diff", false, do_diff},         VerbEntry{"get", false, do_get},
     VerbEntry{"pod-add", true, do_pod_add},    VerbEntry{"pod-remove", true, do_pod_remove},
     VerbEntry{"pod-list", false, do_pod_list}, VerbEntry{"endpoints", false, do_endpoints},
-    VerbEntry{"status", false, do_status},     VerbEntry{"drain", true, do_drain},
-    VerbEntry{"detach", true, do_detach},
+    VerbEntry{"uneject", true, do_uneject},    VerbEntry{"status", false, do_status},
+    VerbEntry{"drain", true, do_drain},        VerbEntry{"detach", true, do_detach},
 };
 
 }  // namespace

@@ -2,19 +2,14 @@
 #include "control/views.h"
 
 #include <algorithm>
-#include <array>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "control/resource_name.h"
 
 namespace np::control {
 namespace {
-
-constexpr std::string_view kClusterSuffix = ".svc.cluster.local";
 
 // ---- objects --------------------------------------------------------------------------------
 
@@ -57,7 +52,7 @@ Json describe(const policy::Object& object, const ObjectStatus& status) {
           {"generation", object.generation},
           {"sequence", object.sequence},
           {"created_unix_ns", object.created_unix_ns},
-          {"status", to_text(status.state)},
+          {"status", to_text(status)},
           {"reason", status.reason},
           {"warnings", status.warnings},
           {"hosts", status.hosts}};
@@ -66,82 +61,6 @@ Json describe(const policy::Object& object, const ObjectStatus& status) {
 std::string not_found(const policy::KindInfo& kind, const std::string& name) {
   return resource_type({std::string(kind.group), std::string(kind.kind), "", ""}) + " \"" + name +
          "\" not found";
-}
-
-// ---- endpoints ------------------------------------------------------------------------------
-
-bool names_host(const std::string& service, const std::string& ns, const std::string& host) {
-  if (service.empty() || service == host) return true;
-  if (service + std::string(kClusterSuffix) == host) return true;
-  return service + "." + ns + std::string(kClusterSuffix) == host;
-}
-
-std::string short_host(const std::string& host, const std::string& ns) {
-  if (!host.ends_with(kClusterSuffix)) return host;
-  std::string text = host.substr(0, host.size() - kClusterSuffix.size());
-  if (text.ends_with("." + ns)) text.resize(text.size() - ns.size() - 1);
-  return text;
-}
-
-struct EndpointRow {
-  policy::Endpoint endpoint;
-  bool is_empty = false;    // stands for a service without endpoints
-  bool is_dialled = false;  // stands for "the address that was dialled"
-  std::set<std::string> subsets;
-};
-using RowKey = std::tuple<std::string, uint16_t, std::string>;  // host, port, address
-using EndpointRows = std::map<RowKey, EndpointRow>;
-
-void add_cluster(const policy::Cluster& cluster, EndpointRows& rows) {
-  // The way to one endpoint that is dialled by its own address: its service's row stands for it.
-  if (cluster.name.starts_with("original-dst|")) return;
-  if (cluster.endpoints.empty() && cluster.subset.empty()) {
-    EndpointRow& row = rows[{cluster.host, cluster.port, ""}];
-    row.is_dialled = cluster.original_destination;
-    row.is_empty = !row.is_dialled;
-  }
-  for (const policy::Endpoint& endpoint : cluster.endpoints) {
-    EndpointRow& row = rows[{cluster.host, cluster.port, endpoint.address.to_string()}];
-    row.endpoint = endpoint;
-    if (!cluster.subset.empty()) row.subsets.insert(cluster.subset);
-  }
-}
-
-// All endpoints come from the registry; the subsets that rules use, from the policy in effect.
-EndpointRows endpoint_rows(const Controller& controller, const std::string& service,
-                           const std::string& ns) {
-  EndpointRows rows;
-  const auto registry = controller.compile_registry();
-  for (const policy::Snapshot* snapshot :
-       std::array<const policy::Snapshot*, 2>{registry.get(), &controller.snapshot()}) {
-    for (const auto& cluster : snapshot->clusters) {
-      if (cluster->host.empty() || !names_host(service, ns, cluster->host)) continue;
-      add_cluster(*cluster, rows);
-    }
-  }
-  return rows;
-}
-
-std::string state_of(const EndpointRow& row) {
-  if (row.is_dialled) return "as dialled";
-  if (row.is_empty) return "no endpoints";
-  return row.endpoint.address.ip.is_unspecified() ? "unresolved" : "ready";
-}
-
-Json to_json(const RowKey& key, const EndpointRow& row, const std::string& ns) {
-  std::string subsets;
-  for (const std::string& subset : row.subsets) subsets += (subsets.empty() ? "" : ",") + subset;
-  Json json = {{"service", short_host(std::get<0>(key), ns)},
-               {"host", std::get<0>(key)},
-               {"port", std::get<1>(key)},
-               {"subset", subsets}};
-  const bool has_address = !row.is_empty && !row.is_dialled;
-  json.update({{"address", has_address ? std::get<2>(key) : ""},
-               {"pod", row.endpoint.pod_name},
-               {"weight", has_address ? row.endpoint.weight : 0},
-               {"labels", row.endpoint.labels},
-               {"state", state_of(row)}});
-  return json;
 }
 
 }  // namespace
@@ -191,15 +110,6 @@ Json view_pods(const Controller& controller) {
                     {"status", pod.status}});
   }
   return {{"ok", true}, {"pods", std::move(list)}};
-}
-
-Json view_endpoints(const Controller& controller, const std::string& service,
-                    const std::string& ns) {
-  const EndpointRows rows = endpoint_rows(controller, service, ns);
-  if (rows.empty() && !service.empty()) return refusal("service \"" + service + "\" not found");
-  Json list = Json::array();
-  for (const auto& [key, row] : rows) list.push_back(to_json(key, row, ns));
-  return {{"ok", true}, {"endpoints", std::move(list)}};
 }
 
 }  // namespace np::control

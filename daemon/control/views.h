@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the looking verbs answer, as JSON: objects with their status, pods, endpoints. Pure
+// What the looking verbs answer, as JSON: objects with their status, and pods. Pure
 // functions of the controller's state. For the .cc files of the verbs only.
 #pragma once
 
@@ -23,9 +23,5 @@ struct ObjectQuery {
 Json view_objects(const Controller& controller, const ObjectQuery& query);
 
 Json view_pods(const Controller& controller);
-
-// One row per endpoint and port; `service` is a name in `ns`, a full host, or empty for all.
-Json view_endpoints(const Controller& controller, const std::string& service,
-                    const std::string& ns);
 
 }  // namespace np::control

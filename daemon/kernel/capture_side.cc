@@ -63,7 +63,9 @@ Result<void> CaptureSide::build(const SupervisorOptions& options) {
   probe_ = probe_process();
   NP_TRY_ASSIGN(const Hook hook, choose_hook(options.hook));
   NP_TRY_ASSIGN(loader_, Loader::load(names_));
-  probe_.push_back({"eBPF programs and maps", true, "redirect_peer, sk_lookup, syscall programs"});
+  probe_.push_back(
+      {"eBPF programs and maps", true,
+       "redirect_peer, sk_lookup, syscall programs; pinned in " + loader_->pin_root()});
   NP_TRY_ASSIGN(ProxyNetns proxy, ProxyNetns::open_or_create(names_));
   proxy_ = std::make_unique<ProxyNetns>(std::move(proxy));
   probe_.push_back({"IPv6", proxy_->has_v6(),

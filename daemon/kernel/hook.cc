@@ -56,6 +56,14 @@ bool has_own_filter(const HookPoint& point) {
   return ::bpf_tc_query(&hook, &opts) == 0 && is_program_named(opts.prog_id, point.program_name);
 }
 
+// 0 or -errno.
+int put_filter(const bpf_tc_hook& hook, int program_fd) {
+  bpf_tc_opts opts = tc_opts();
+  opts.prog_fd = program_fd;
+  opts.flags = BPF_TC_F_REPLACE;
+  return ::bpf_tc_attach(&hook, &opts);
+}
+
 Result<void> attach_tcx(const HookPoint& point, int program_fd) {
   const Result<uint32_t> pinned = pinned_link_ifindex(point.link_pin);
   if (pinned && *pinned == point.ifindex) return update_pinned_link(point.link_pin, program_fd);
@@ -85,10 +93,7 @@ Result<void> attach_clsact(const HookPoint& point, int program_fd) {
     return Error{ErrorCode::kConflict, what, "another program has our handle and priority",
                  "tc filter show dev ... ingress shows it"};
   }
-  opts = tc_opts();
-  opts.prog_fd = program_fd;
-  opts.flags = BPF_TC_F_REPLACE;
-  const int attached = ::bpf_tc_attach(&hook, &opts);
+  const int attached = put_filter(hook, program_fd);
   if (attached != 0) return system_error(-attached, what);
   return ok();
 }
@@ -144,6 +149,13 @@ Result<void> update_pinned_link(const std::string& pin, int program_fd) {
   if (errno != ENOLINK) return system_error(errno, "replace the program of " + pin);
   ::unlink(pin.c_str());
   return Error{ErrorCode::kNotFound, "replace the program of " + pin, "its target is gone", ""};
+}
+
+Result<void> update_filter(const HookPoint& point, int program_fd) {
+  if (!has_own_filter(point)) return ok();
+  const int put = put_filter(tc_hook(point.ifindex), program_fd);
+  if (put == 0) return ok();
+  return system_error(-put, "replace the filter of " + point.program_name);
 }
 
 Result<void> attach_hook(Hook hook, const HookPoint& point, int program_fd) {

@@ -38,6 +38,9 @@ Result<uint32_t> pinned_link_ifindex(const std::string& pin);
 // gone; such a pin is removed.
 Result<void> update_pinned_link(const std::string& pin, int program_fd);
 
+// Replaces the program of our clsact filter at the interface; no filter of ours is no error.
+Result<void> update_filter(const HookPoint& point, int program_fd);
+
 // Whether `point`'s program is attached, and ahead of all others.
 struct HookState {
   bool is_attached = false;

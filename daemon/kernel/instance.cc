@@ -37,7 +37,7 @@ Result<InstanceNames> name_instance(const std::string& instance, const std::stri
                  "only a-z, 0-9, - and _ are allowed, 1 to 32 of them, not starting with -", ""};
   }
   return InstanceNames{instance, "/run/netns/" + instance, name_np0(instance),
-                       bpffs + "/" + instance + "/v1"};
+                       bpffs + "/" + instance};
 }
 
 }  // namespace np::kernel

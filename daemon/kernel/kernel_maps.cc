@@ -24,6 +24,31 @@ const char* map_name(Map map) {
   return kMapNames[static_cast<size_t>(map)];
 }
 
+MapAccess worker_access(Map map) {
+  switch (map) {
+    case Map::kLive:
+    case Map::kServices:
+    case Map::kServiceStats:
+    case Map::kCidr:
+    case Map::kConn:
+    case Map::kCounters:
+    case Map::kLimit:
+    case Map::kEject:
+      return MapAccess::kWrite;
+    case Map::kPods:
+    case Map::kPodStats:
+    case Map::kFlows:
+    case Map::kStats:
+      return MapAccess::kRead;
+    case Map::kConfig:
+    case Map::kListeners:
+    case Map::kEvents:
+    case Map::kCount:
+      break;
+  }
+  return MapAccess::kNone;
+}
+
 int map_lookup(int fd, const void* key, void* value) {
   return ::bpf_map_lookup_elem(fd, key, value) == 0 ? 0 : errno;
 }

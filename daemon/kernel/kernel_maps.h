@@ -31,6 +31,10 @@ enum class Map : uint8_t {
 };
 const char* map_name(Map map);
 
+// What the worker may do with a map: the least that its work needs.
+enum class MapAccess : uint8_t { kNone, kRead, kWrite };
+MapAccess worker_access(Map map);
+
 // Untyped; errno values, 0 is done.
 int map_lookup(int fd, const void* key, void* value);
 int map_update(int fd, const void* key, const void* value, bool only_new);

@@ -60,6 +60,7 @@ enum class FdRole : uint32_t {
   kCaptureListener = 2,  // index: slot
   kGatewayListener = 3,
   kProxyNetns = 4,
+  kControlSocket = 5,  // listening; of nodectl
 };
 struct Address {
   uint8_t ip[16] = {};

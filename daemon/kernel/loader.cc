@@ -3,12 +3,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
-#include <linux/magic.h>
 #include <np_capture.skel.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,16 +12,17 @@
 #include <cstdarg>
 #include <cstring>
 
-#include "base/fd.h"
+#include "base/log.h"
 #include "kernel/hook.h"
 #include "kernel/kernel_maps.h"
+#include "kernel/layout_move.h"
+#include "kernel/pin_versions.h"
 
 namespace np::kernel {
 
 namespace {
 
 constexpr const char* kProgramNames[] = {"np_pod_in", "np_ret_in", "np_pick", "np_sweep"};
-constexpr const char* kDirectories[] = {"/maps", "/progs", "/links"};
 constexpr size_t kLogBytesMax = 2048;
 
 // The end of what libbpf said: the cause of a failed load. One process, one thread loads.
@@ -49,30 +46,6 @@ Error load_error(int errno_value, std::string what) {
   return error;
 }
 
-Result<void> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return ok();
-  return system_error(errno, "make " + path);
-}
-
-Result<void> require_bpffs(const std::string& path) {
-  struct statfs info {};
-  if (::statfs(path.c_str(), &info) != 0) return system_error(errno, "look at " + path);
-  if (static_cast<uint64_t>(info.f_type) == BPF_FS_MAGIC) return ok();
-  if (::mount("bpf", path.c_str(), "bpf", 0, "mode=0700") == 0) return ok();
-  return system_error(errno, "mount bpffs at " + path, "mount -t bpf bpf " + path);
-}
-
-// Removes the plain entries of a pin directory, then the directory.
-void remove_directory(const std::string& path) {
-  DIR* directory = ::opendir(path.c_str());
-  if (directory == nullptr) return;
-  while (const dirent* entry = ::readdir(directory)) {
-    if (entry->d_name[0] != '.') ::unlink((path + "/" + entry->d_name).c_str());
-  }
-  ::closedir(directory);
-  ::rmdir(path.c_str());
-}
-
 // 0: no such pin, or its namespace is gone.
 uint64_t pinned_netns_inode(const std::string& pin) {
   const Fd link(::bpf_obj_get(pin.c_str()));
@@ -87,9 +60,13 @@ uint64_t pinned_netns_inode(const std::string& pin) {
 Result<std::unique_ptr<Loader>> Loader::load(const InstanceNames& names) {
   std::unique_ptr<Loader> loader(new Loader(names));
   ::libbpf_set_print(keep_log);
-  NP_TRY(loader->prepare_directories());
-  NP_TRY(loader->refuse_other_abi());
-  NP_TRY(loader->open_and_load());
+  g_libbpf_log.clear();
+  NP_TRY(loader->open_object());
+  NP_TRY(loader->choose_version());
+  NP_TRY(make_pin_directories(names.pin_base, loader->pin_root_));
+  Result<void> loaded = loader->load_object();
+  if (loaded) loaded = loader->take_over_sources();
+  if (!loaded) return std::move(loaded).error();
   NP_TRY(loader->pin_programs());
   return loader;
 }
@@ -98,19 +75,38 @@ Loader::~Loader() {
   np_capture__destroy(skeleton_);
 }
 
-Result<void> Loader::prepare_directories() const {
-  const std::string instance_directory = names_.pin_root.substr(0, names_.pin_root.rfind('/'));
-  NP_TRY(require_bpffs(instance_directory.substr(0, instance_directory.rfind('/'))));
-  NP_TRY(make_directory(instance_directory));
-  NP_TRY(make_directory(names_.pin_root));
-  for (const char* name : kDirectories) NP_TRY(make_directory(names_.pin_root + name));
+Result<void> Loader::open_object() {
+  skeleton_ = np_capture__open();
+  if (skeleton_ == nullptr) return load_error(errno, "open the built-in eBPF object");
   return ok();
 }
 
-Result<void> Loader::refuse_other_abi() const {
-  const std::string path = names_.pin_root + "/maps/np_config";
+// Whether every map that is pinned there could be one of ours.
+bool Loader::fits_own_maps(const std::string& pin_root) const {
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
+    const char* name = map_name(static_cast<Map>(i));
+    const Fd pinned(::bpf_obj_get((pin_root + "/maps/" + name).c_str()));
+    if (!pinned.is_open()) continue;
+    const bpf_map* own = ::bpf_object__find_map_by_name(skeleton_->obj, name);
+    NP_CHECK(own != nullptr);
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (::bpf_obj_get_info_by_fd(pinned.get(), &info, &size) != 0) return false;
+    if (info.type != ::bpf_map__type(own) || info.key_size != ::bpf_map__key_size(own) ||
+        info.value_size != ::bpf_map__value_size(own) ||
+        info.max_entries != ::bpf_map__max_entries(own) ||
+        info.map_flags != ::bpf_map__map_flags(own)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// kNone: no daemon ever finished its start there.
+Result<Loader::Layout> Loader::layout_of(const std::string& pin_root) const {
+  const std::string path = pin_root + "/maps/np_config";
   const Fd map(::bpf_obj_get(path.c_str()));
-  if (!map.is_open() && errno == ENOENT) return ok();
+  if (!map.is_open() && errno == ENOENT) return Layout::kNone;
   if (!map.is_open()) return system_error(errno, "open " + path);
   bpf_map_info info{};
   uint32_t size = sizeof(info);
@@ -122,42 +118,83 @@ Result<void> Loader::refuse_other_abi() const {
   if (::bpf_map_lookup_elem(map.get(), &zero, value.data()) != 0) {
     return system_error(errno, "read " + path);
   }
-  uint32_t found[2];  // abi and size come first in every version
-  std::memcpy(found, value.data(), sizeof(found));
-  const bool is_new = found[0] == 0 && info.value_size == sizeof(np_config);
-  if (is_new || (found[0] == NP_ABI_VERSION && found[1] == sizeof(np_config))) return ok();
-  return Error{ErrorCode::kUnsupported, "take over the kernel state in " + names_.pin_root,
-               "it has layout " + std::to_string(found[0]) + " (" + std::to_string(found[1]) +
-                   " bytes), this binary has " + std::to_string(NP_ABI_VERSION) + " (" +
-                   std::to_string(sizeof(np_config)) + " bytes)",
-               "run `nodectl detach --all` with the version that made it, then start again"};
+  uint32_t abi = 0;  // comes first in every version
+  std::memcpy(&abi, value.data(), sizeof(abi));
+  if (abi == 0) return Layout::kNone;
+  return abi == NP_ABI_VERSION && fits_own_maps(pin_root) ? Layout::kOwn : Layout::kOther;
 }
 
-Result<void> Loader::open_and_load() {
-  g_libbpf_log.clear();
-  skeleton_ = np_capture__open();
-  if (skeleton_ == nullptr) return load_error(errno, "open the built-in eBPF object");
+Result<void> Loader::choose_version() {
+  const std::vector<PinVersion> found = find_pin_versions(names_.pin_base);
+  uint32_t newest = 0;
+  Layout newest_layout = Layout::kNone;
+  for (const PinVersion& version : found) {
+    NP_TRY_ASSIGN(Layout layout, layout_of(version.path));
+    if (layout == Layout::kNone) {
+      const bool is_first_start = found.size() == 1 && fits_own_maps(version.path);
+      layout = is_first_start ? Layout::kOwn : Layout::kOther;
+      // A copy that was interrupted before any hook used it.
+      if (!is_first_start && list_pins(version.path + "/links").empty()) {
+        remove_pin_version(version.path);
+        continue;
+      }
+    }
+    if (newest == 0) {
+      newest = version.number;
+      newest_layout = layout;
+    }
+    sources_.push_back(version.path);
+  }
+  is_new_ = newest_layout != Layout::kOwn;
+  if (!is_new_) sources_.erase(sources_.begin());
+  pin_root_ = pin_version(names_.pin_base, is_new_ ? newest + 1 : newest).path;
+  return ok();
+}
+
+Result<void> Loader::load_object() {
   for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
     const char* name = map_name(static_cast<Map>(i));
     bpf_map* map = ::bpf_object__find_map_by_name(skeleton_->obj, name);
     NP_CHECK(map != nullptr);
-    const std::string path = names_.pin_root + "/maps/" + name;
+    const std::string path = pin_root_ + "/maps/" + name;
     if (::bpf_map__set_pin_path(map, path.c_str()) != 0) return load_error(errno, "name a pin");
   }
   const int loaded = np_capture__load(skeleton_);
   if (loaded == 0) return ok();
-  Error error = load_error(-loaded, "load the eBPF programs and maps of " + names_.pin_root);
-  if (loaded == -EINVAL && error.hint.empty()) {
-    error.hint = "a pinned map of another version? `nodectl detach --all` removes the old state";
+  if (is_new_) remove_pin_version(pin_root_);
+  return load_error(-loaded, "load the eBPF programs and maps of " + pin_root_);
+}
+
+Result<void> Loader::take_over_sources() {
+  bool is_first = is_new_;
+  for (const std::string& source : sources_) {
+    NP_TRY(take_over(source, is_first));
+    is_first = false;
   }
-  return error;
+  return ok();
+}
+
+// `is_first`: into maps that no program uses yet. Until the last of them is written, a failure
+// takes back everything.
+Result<void> Loader::take_over(const std::string& source, bool is_first) {
+  Result<LayoutMove> move = LayoutMove::plan(*this, source);
+  Result<void> copied =
+      move ? move->copy(is_first ? LayoutMove::Scope::kAll : LayoutMove::Scope::kMissing)
+           : Result<void>(move.error());
+  if (!copied && is_first) remove_pin_version(pin_root_);
+  NP_TRY(std::move(copied));
+  NP_TRY(move->switch_programs());
+  NP_TRY(move->complete());
+  move->remove_source();
+  log_info(move->summary() + "; it is in " + pin_root_ + " now");
+  return ok();
 }
 
 Result<void> Loader::pin_programs() const {
   for (const char* name : kProgramNames) {
     const bpf_program* program = ::bpf_object__find_program_by_name(skeleton_->obj, name);
     NP_CHECK(program != nullptr);
-    const std::string path = names_.pin_root + "/progs/" + name;
+    const std::string path = pin_root_ + "/progs/" + name;
     ::unlink(path.c_str());
     if (::bpf_obj_pin(::bpf_program__fd(program), path.c_str()) != 0) {
       return system_error(errno, "pin " + path);
@@ -168,6 +205,19 @@ Result<void> Loader::pin_programs() const {
 
 int Loader::map_fd(Map map) const {
   return ::bpf_object__find_map_fd_by_name(skeleton_->obj, map_name(map));
+}
+
+Result<Fd> Loader::open_read_only(Map map) const {
+  const std::string what = std::string("open ") + map_name(map) + " for reading";
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (::bpf_obj_get_info_by_fd(map_fd(map), &info, &size) != 0) return system_error(errno, what);
+  bpf_get_fd_by_id_opts options{};
+  options.sz = sizeof(options);
+  options.open_flags = BPF_F_RDONLY;
+  Fd fd(::bpf_map_get_fd_by_id_opts(info.id, &options));
+  if (!fd.is_open()) return system_error(errno, what);
+  return fd;
 }
 
 int Loader::program_fd(Program program) const {
@@ -184,7 +234,7 @@ int Loader::program_fd(Program program) const {
   return -1;
 }
 
-Result<void> Loader::write_config(np_config config) {
+Result<void> Loader::write_config(np_config config) const {
   config.abi = NP_ABI_VERSION;
   config.size = sizeof(np_config);
   const uint32_t zero = 0;
@@ -236,11 +286,11 @@ Result<void> Loader::attach_pick(int netns_fd) {
 }
 
 Result<void> Loader::remove_pins(const InstanceNames& names) {
-  for (const char* name : kDirectories) remove_directory(names.pin_root + name);
-  ::rmdir(names.pin_root.c_str());
-  const std::string instance_directory = names.pin_root.substr(0, names.pin_root.rfind('/'));
-  if (::rmdir(instance_directory.c_str()) != 0 && errno != ENOENT) {
-    return system_error(errno, "remove " + instance_directory);
+  for (const PinVersion& version : find_pin_versions(names.pin_base)) {
+    remove_pin_version(version.path);
+  }
+  if (::rmdir(names.pin_base.c_str()) != 0 && errno != ENOENT) {
+    return system_error(errno, "remove " + names.pin_base);
   }
   return ok();
 }

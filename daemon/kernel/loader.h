@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loader: the eBPF object in the kernel. Owns the loaded programs and maps of this process and the
-// pins under BPFFS/INSTANCE/v1/{maps,progs,links}, which outlive it. Maps that are pinned already
+// pins under BPFFS/INSTANCE/vN/{maps,progs,links}, which outlive it. Maps that are pinned already
 // are taken over with their content; programs are loaded anew and put into the existing links by
-// update (R39). A pinned map of another layout is never touched: load() refuses and says what to
-// do. Supervisor only, single-threaded.
+// update (R39). State of another layout is carried over into the next vN (R41, layout_move.h);
+// where that cannot be done for sure, load() refuses, says why, and has changed nothing.
+// Supervisor only, single-threaded.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "bpf/abi/np_abi.h"
@@ -40,11 +42,14 @@ class Loader {
   Loader& operator=(const Loader&) = delete;
 
   int map_fd(Map map) const;
+  // Another descriptor of the map, which the kernel lets nobody write through.
+  Result<Fd> open_read_only(Map map) const;
   int program_fd(Program program) const;
-  std::string link_pin(const std::string& name) const { return names_.pin_root + "/links/" + name; }
+  std::string link_pin(const std::string& name) const { return pin_root_ + "/links/" + name; }
+  const std::string& pin_root() const { return pin_root_; }
 
   // Fills np_config from `config` (abi and size are set here).
-  Result<void> write_config(np_config config);
+  Result<void> write_config(np_config config) const;
   Result<np_config> read_config() const;
   // One pass over np_flows.
   Result<SweepResult> sweep(const SweepTimes& times);
@@ -57,13 +62,23 @@ class Loader {
   static Result<void> remove_pins(const InstanceNames& names);
 
  private:
+  enum class Layout : uint8_t { kNone, kOwn, kOther };
+
   explicit Loader(InstanceNames names) : names_(std::move(names)) {}
-  Result<void> prepare_directories() const;
-  Result<void> refuse_other_abi() const;
-  Result<void> open_and_load();
+  Result<void> open_object();
+  Result<Layout> layout_of(const std::string& pin_root) const;
+  bool fits_own_maps(const std::string& pin_root) const;
+  // Finds pin_root_, and which other versions' state belongs into it.
+  Result<void> choose_version();
+  Result<void> load_object();
+  Result<void> take_over_sources();
+  Result<void> take_over(const std::string& source, bool is_first);
   Result<void> pin_programs() const;
 
   InstanceNames names_;
+  std::string pin_root_;
+  bool is_new_ = false;               // nothing was pinned in pin_root_ yet
+  std::vector<std::string> sources_;  // pin roots of other layouts, newest first
   np_capture* skeleton_ = nullptr;
 };
 

@@ -82,12 +82,26 @@ Fd open_netns(const std::string& path) {
   return file;
 }
 
+// As `ip netns` leaves it: a shared mount of its own. Where it is not one yet, the first `ip netns
+// add` would lay one above the namespace that we bound there, and nobody could remove that again.
+Result<void> prepare_netns_directory() {
+  const std::string what = std::string("prepare ") + kNetnsDirectory;
+  if (::mkdir(kNetnsDirectory, 0755) != 0 && errno != EEXIST) return system_error(errno, what);
+  const auto share = [] {
+    return ::mount("", kNetnsDirectory, "none", MS_SHARED | MS_REC, nullptr) == 0;
+  };
+  if (share()) return ok();
+  const bool is_bound =
+      errno == EINVAL &&  // no mount point
+      ::mount(kNetnsDirectory, kNetnsDirectory, "none", MS_BIND | MS_REC, nullptr) == 0;
+  if (is_bound && share()) return ok();
+  return system_error(errno, what, "needs CAP_SYS_ADMIN; without it run with --no-capture");
+}
+
 // Makes a new namespace and binds it to `path`. A child does it, so that this process never leaves
 // its own.
 Result<void> make_netns(const std::string& path) {
-  if (::mkdir(kNetnsDirectory, 0755) != 0 && errno != EEXIST) {
-    return system_error(errno, std::string("make ") + kNetnsDirectory);
-  }
+  NP_TRY(prepare_netns_directory());
   const Fd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0444));
   if (!file.is_open()) return system_error(errno, "make " + path);
   const pid_t child = ::fork();

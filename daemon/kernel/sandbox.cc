@@ -2,19 +2,16 @@
 #include "kernel/sandbox.h"
 
 #include <grp.h>
-#include <linux/bpf.h>
-#include <linux/capability.h>
 #include <pwd.h>
-#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "kernel/seccomp_filter.h"
+#include "kernel/thread_capabilities.h"
 
 namespace np::kernel {
 
@@ -48,17 +45,6 @@ Result<void> become(uid_t uid, gid_t gid) {
   return ok();
 }
 
-// For a process that is not root but was given file capabilities. One thread: by then there is
-// nothing to drop in the usual cases, and an exec is impossible anyway.
-Result<void> drop_capabilities() {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct none[2] = {};
-  if (::syscall(SYS_capset, &header, none) != 0) {
-    return system_error(errno, "drop all capabilities");
-  }
-  return ok();
-}
-
 }  // namespace
 
 Result<SandboxReport> plan_sandbox(const SandboxOptions& options) {
@@ -87,14 +73,22 @@ Result<SandboxReport> plan_sandbox(const SandboxOptions& options) {
   return report;
 }
 
+Result<void> prepare_run_dir(const std::string& run_dir, const std::string& group_name) {
+  const uid_t uid = ::geteuid();
+  gid_t gid = ::getegid();
+  if (uid == 0) {
+    if (const group* found = ::getgrnam(group_name.c_str())) gid = found->gr_gid;
+  }
+  return own_directory(run_dir, kRunDirMode, uid, gid);
+}
+
 Result<SandboxReport> enter_sandbox(const SandboxOptions& options) {
   NP_TRY_ASSIGN(SandboxReport report, plan_sandbox(options));
   if (::geteuid() == 0) {
     NP_TRY(own_directory(options.state_dir, kStateDirMode, report.uid, report.gid));
-    NP_TRY(own_directory(options.run_dir, kRunDirMode, report.uid, report.gid));
     NP_TRY(become(report.uid, report.gid));
   }
-  NP_TRY(drop_capabilities());
+  NP_TRY(drop_capabilities_of_all_threads());
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return system_error(errno, "set no_new_privs");
   NP_TRY(install_seccomp_filter());
   return report;

@@ -2,7 +2,8 @@
 // The worker's last privileged step. Order in the worker: WorkerLink::from_fd, create the rings
 // (RLIMIT_MEMLOCK counts per uid), start the thread of `source: pod` sockets in the proxy
 // namespace, open log and state files that need rights, then enter_sandbox(). It acts on all
-// threads: glibc applies setresuid to each, seccomp is installed with TSYNC.
+// threads: glibc applies setresuid to each, capabilities are dropped thread by thread, seccomp and
+// no_new_privs are installed with TSYNC.
 #pragma once
 
 #include <sys/types.h>
@@ -17,9 +18,7 @@ namespace np::kernel {
 
 struct SandboxOptions {
   std::string user = "nodeproxy";  // as root: become this user; missing: uid and gid 64321
-  // Directories handed to the user before the drop (owner, mode): state-dir 0700, run-dir 0750.
-  std::string state_dir;
-  std::string run_dir;
+  std::string state_dir;           // handed to the user before the drop, mode 0700
 };
 
 struct SandboxReport {
@@ -32,6 +31,10 @@ struct SandboxReport {
 
 // The uid and gid the worker will run as; what directories must belong to. Any time before.
 Result<SandboxReport> plan_sandbox(const SandboxOptions& options);
+
+// The directory of the control socket, as the supervisor prepares it: 0750, root's, readable for
+// `group` where there is one. Without root it is made for this user.
+Result<void> prepare_run_dir(const std::string& run_dir, const std::string& group);
 
 // Drops to the user, drops every capability, sets no_new_privs and the seccomp filter (no execve,
 // io_uring_setup, ptrace, mount, namespaces; bpf only for map elements). Without root it keeps the

@@ -107,6 +107,7 @@ Result<void> Supervisor::start() {
   if (!signals_.is_open()) return system_error(errno, "open a signalfd");
   SharedState state;
   state.gateways = &gateways_;
+  state.control_socket = options_.control_socket;
   if (options_.capture) {
     NP_TRY_ASSIGN(capture_, CaptureSide::start(options_));
     state.capture = capture_.get();

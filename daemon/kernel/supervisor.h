@@ -35,6 +35,8 @@ struct SupervisorOptions {
   std::string bpffs = "/sys/fs/bpf";
   uint32_t counter_blocks = 64;   // shards that a worker may have
   uint32_t flow_records = 65536;  // np_conn slots without capture
+  // Listening socket of nodectl, handed to every worker; -1: none. Borrowed.
+  int control_socket = -1;
   // The worker is /proc/self/exe with these arguments and "--worker-link=N" after them.
   std::vector<std::string> worker_arguments;
 };

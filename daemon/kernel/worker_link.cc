@@ -54,6 +54,9 @@ Result<void> WorkerLink::Impl::take_fd(const link::HandFd& hand, Fd fd) {
     case link::FdRole::kProxyNetns:
       proxy_netns = std::move(fd);
       return ok();
+    case link::FdRole::kControlSocket:
+      control_socket = std::move(fd);
+      return ok();
   }
   return broken("an fd of an unknown role came");
 }
@@ -91,6 +94,7 @@ Result<void> WorkerLink::Impl::map_memory() {
   NP_TRY_ASSIGN(counters, MappedRegion::map(map(Map::kCounters), blocks));
   if (!has_capture) return ok();
   NP_TRY_ASSIGN(live, MappedRegion::map(map(Map::kLive), sizeof(np_live)));
+  NP_TRY_ASSIGN(limits, MappedRegion::map(map(Map::kLimit), sizeof(np_limit) * NP_LIMIT_MAX));
   table = std::make_unique<KernelCaptureTable>(map(Map::kServices), map(Map::kCidr),
                                                map(Map::kServiceStats));
   return ok();
@@ -156,6 +160,9 @@ std::vector<GatewaySocket> WorkerLink::gateway_listeners() const {
 }
 int WorkerLink::proxy_netns_fd() const {
   return impl_->proxy_netns.get();
+}
+Fd WorkerLink::take_control_socket() {
+  return std::move(impl_->control_socket);
 }
 const std::vector<std::string>& WorkerLink::probe_report() const {
   return impl_->probe;

@@ -21,6 +21,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/limit_slot.h"
 #include "base/result.h"
 #include "control/seams.h"
 
@@ -87,6 +88,8 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   const std::vector<CaptureListener>& capture_listeners() const;
   std::vector<GatewaySocket> gateway_listeners() const;  // kept from the previous worker
   int proxy_netns_fd() const;  // -1 without capture; for the thread of `source: pod` sockets
+  // Once. Not open: the supervisor has none.
+  Fd take_control_socket();
   const std::vector<std::string>& probe_report() const;
   int fd() const;  // readable outside a call: the supervisor is gone, treat it as SIGTERM
   bool is_supervisor_gone() const;
@@ -96,6 +99,11 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   // np_live.heartbeat_ns itself, for a writer that stores it with every loop; null without capture.
   uint64_t* heartbeat_word();
   void set_live_flag(LiveFlag flag, bool on);
+  // np_limit, all zero: what the worker before counted there means nothing to this one. Empty
+  // without capture.
+  std::span<LimitSlot> limit_slots();
+  // np_live.flags itself, for the shards' overload bit; null without capture. Atomic access only.
+  uint32_t* live_flags_word();
   std::span<FlowRecord> flow_records();  // np_conn: outlives the worker
   // Counters of shard `index`, 8 KiB, zero at the very first start: outlives the worker.
   std::span<std::byte> counter_block(uint32_t index);

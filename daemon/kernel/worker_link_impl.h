@@ -42,9 +42,9 @@ class WorkerLink::Impl {
     SocketAddress bind;
   };
   std::vector<OwnedGateway> gateways;
-  Fd proxy_netns;
+  Fd proxy_netns, control_socket;
   std::vector<std::string> probe;
-  MappedRegion live, flow_records, counters;
+  MappedRegion live, flow_records, counters, limits;
   std::unique_ptr<KernelCaptureTable> table;
   ListenerObserver observer;
 };

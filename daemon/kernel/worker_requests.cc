@@ -43,6 +43,11 @@ Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, boo
   NP_TRY(channel.send(link::Kind::kHello, 0, hello));
   NP_TRY(hand_maps(channel));
   state_.gateways->listen_again();
+  if (state_.control_socket >= 0) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kControlSocket;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.control_socket));
+  }
   for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
     link::HandFd hand;
     hand.role = link::FdRole::kGatewayListener;
@@ -67,10 +72,16 @@ Result<void> WorkerRequests::hand_maps(LinkChannel& channel) {
     return channel.send(link::Kind::kHandFd, 0, hand, state_.flow_records_fd);
   }
   for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
-    if (static_cast<Map>(i) == Map::kListeners) continue;  // the supervisor's alone
+    const auto map = static_cast<Map>(i);
+    const MapAccess access = worker_access(map);
+    if (access == MapAccess::kNone) continue;
     hand.index = i;
-    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand,
-                        state_.capture->loader().map_fd(static_cast<Map>(i))));
+    Fd read_only;
+    if (access == MapAccess::kRead) {
+      NP_TRY_ASSIGN(read_only, state_.capture->loader().open_read_only(map));
+    }
+    const int fd = read_only.is_open() ? read_only.get() : state_.capture->loader().map_fd(map);
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, fd));
   }
   hand.role = link::FdRole::kProxyNetns;
   hand.index = 0;

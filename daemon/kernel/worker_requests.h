@@ -24,6 +24,7 @@ struct SharedState {
   GatewayListeners* gateways = nullptr;
   int counters_fd = -1;  // memfds without capture
   int flow_records_fd = -1;
+  int control_socket = -1;  // none: -1
   uint32_t counter_blocks = 0;
   uint32_t flow_records = 0;
 };

@@ -15,6 +15,8 @@ static_assert(offsetof(FlowRecord, started) == offsetof(np_conn, started));
 static_assert(offsetof(FlowRecord, status_2xx) == offsetof(np_conn, status_2xx));
 static_assert(offsetof(FlowRecord, bytes_down) == offsetof(np_conn, bytes_down));
 static_assert(offsetof(FlowRecord, last_ns) == offsetof(np_conn, last_ns));
+static_assert(sizeof(LimitSlot) == sizeof(np_limit));
+static_assert(offsetof(LimitSlot, pending) == offsetof(np_limit, pending));
 static_assert(sizeof(FlowKeyBytes) == sizeof(np_flow_key));
 static_assert(offsetof(FlowKeyBytes, source_port) == offsetof(np_flow_key, sport));
 static_assert(static_cast<uint32_t>(LiveFlag::kOverload) == NP_LIVE_OVERLOAD);
@@ -62,6 +64,11 @@ uint64_t* WorkerLink::heartbeat_word() {
   return page != nullptr ? reinterpret_cast<uint64_t*>(&page->heartbeat_ns) : nullptr;
 }
 
+uint32_t* WorkerLink::live_flags_word() {
+  auto* page = impl_->live.as<np_live>();
+  return page != nullptr ? &page->flags : nullptr;
+}
+
 void WorkerLink::set_live_flag(LiveFlag flag, bool on) {
   auto* page = impl_->live.as<np_live>();
   if (page == nullptr) return;
@@ -71,6 +78,13 @@ void WorkerLink::set_live_flag(LiveFlag flag, bool on) {
   } else {
     __atomic_fetch_and(&page->flags, ~bit, __ATOMIC_RELAXED);
   }
+}
+
+std::span<LimitSlot> WorkerLink::limit_slots() {
+  auto* slots = impl_->limits.as<LimitSlot>();
+  if (slots == nullptr) return {};
+  std::memset(slots, 0, sizeof(LimitSlot) * NP_LIMIT_MAX);
+  return {slots, NP_LIMIT_MAX};
 }
 
 std::span<FlowRecord> WorkerLink::flow_records() {

@@ -14,14 +14,16 @@ AdmissionGroup::AdmissionGroup(NodeState& node, uint32_t shards, LimitSlot* slot
 void AdmissionGroup::configure(const policy::ConnectionPool& limits, uint32_t shard) {
   const SpinGuard guard(lock_);
   if (max_connections_ == limits.max_connections && max_pending_ == limits.max_pending_requests &&
-      max_requests_ == limits.max_requests && max_retries_ == limits.max_retries) {
+      max_requests_ == limits.max_requests && max_retries_ == limits.max_retries &&
+      shadow_ == limits.shadow) {
     return;
   }
+  shadow_ = limits.shadow;
   max_connections_ = limits.max_connections;
   max_pending_ = limits.max_pending_requests;
   max_requests_ = limits.max_requests;
   max_retries_ = limits.max_retries;
-  open_max_.store(max_connections_, std::memory_order_relaxed);
+  open_max_.store(shadow_ ? policy::kUnlimited : max_connections_, std::memory_order_relaxed);
   serve(shard);
   show();
 }
@@ -34,8 +36,10 @@ Admission AdmissionGroup::admit(WaitNode& waiting, bool may_wait) {
   } else if (may_wait && waiting_.size() < max_pending_) {
     verdict = Admission::kWaiting;
   }
+  if (shadow_ && verdict != Admission::kGranted) verdict = Admission::kShadow;
   switch (verdict) {
     case Admission::kGranted:
+    case Admission::kShadow:
       ++running_;
       break;
     case Admission::kWaiting:
@@ -61,7 +65,10 @@ void AdmissionGroup::end(uint32_t shard) {
 
 // Lets waiting requests in, first come first, as far as there is room.
 void AdmissionGroup::serve(uint32_t shard) {
-  while (!waiting_.empty() && running_ < max_connections_ && running_ < max_requests_) {
+  const auto has_room = [this] {
+    return shadow_ || (running_ < max_connections_ && running_ < max_requests_);
+  };
+  while (!waiting_.empty() && has_room()) {
     WaitNode& next = *waiting_.front();
     waiting_.remove(next);
     ++running_;
@@ -90,7 +97,7 @@ void AdmissionGroup::arrived(WaitNode& waiting) {
 
 bool AdmissionGroup::begin_retry() {
   const SpinGuard guard(lock_);
-  if (retries_ >= max_retries_) return false;
+  if (retries_ >= max_retries_ && !shadow_) return false;
   ++retries_;
   return true;
 }

@@ -28,6 +28,7 @@ class NodeState;
 
 enum class Admission : uint8_t {
   kGranted,         // the caller must end() it
+  kShadow,          // the same; without shadow mode it would have waited or been refused
   kWaiting,         // the node gets mail when it is granted, unless leave() comes first
   kTooManyPending,  // no connection free and no place to wait
   kTooManyRequests  // max_requests
@@ -88,6 +89,7 @@ class AdmissionGroup {
   uint32_t max_pending_ = policy::kUnlimited;
   uint32_t max_requests_ = policy::kUnlimited;
   uint32_t max_retries_ = policy::kUnlimited;
+  bool shadow_ = false;
   LimitSlot* slot_;  // may be null
   std::atomic<uint32_t> open_{0};
   std::atomic<uint32_t> open_max_{policy::kUnlimited};

@@ -26,6 +26,7 @@
 #include "proxy/pinned_text.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
+#include "proxy/request_checker.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
 
@@ -64,6 +65,7 @@ class Core {
   BlockPool& blocks() { return blocks_; }
   PinnedTexts& texts() { return texts_; }
   Picker& picker() { return picker_; }
+  RequestChecker& checker() { return checker_; }
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
@@ -107,6 +109,8 @@ class Core {
   bool take_retry_share(ShardGroup* group);
   void give_back_retry_share(ShardGroup* group);
 
+  void probe_ended(uint32_t slot, ProbeResult result);
+
   // ---- shared with other shards (core_limits.cc) ----
   // The limits of the cluster for this caller's workload; null: it has none.
   ShardGroup* group_of(const policy::Cluster& cluster, uint32_t caller);
@@ -145,6 +149,7 @@ class Core {
   void failed(Connection& connection, Failure failure);
   void lose(Connection& connection);
   bool may_parse(const Connection& connection);
+  bool is_throttled(const Connection& connection);
   // `is_queued`: the slice is the front of the connection's input.
   size_t parse(Connection& connection, const Slice& slice, bool is_queued);
   void parse_input(Connection& connection);
@@ -169,9 +174,11 @@ class Core {
 
   // core_limits.cc
   void refresh_groups();
+  void refresh_rules();
   void trim(ShardGroup& group);
   void end_admission(Connection& connection);
   void arm_sweep(Instant at);
+  void begin_probe(uint32_t slot);
   bool has_mail() const;
   void read_mail();
 
@@ -197,6 +204,8 @@ class Core {
   BlockPool blocks_;
   PinnedTexts texts_{*this};
   Picker picker_;
+  Prober prober_;
+  RequestChecker checker_;
   Pools pools_;
   Slab<Connection> connections_;
   Slab<Exchange> exchanges_;

@@ -76,7 +76,7 @@ void Core::receive(Connection& connection, const Slice& data) {
   }
   size_t used = 0;
   if (connection.input.empty() && connection.state() == ConnectionState::kOpen &&
-      may_parse(connection)) {
+      may_parse(connection) && !is_throttled(connection)) {
     used = parse(connection, data, false);
     if (connection.state() != ConnectionState::kOpen) return;
   }
@@ -168,6 +168,13 @@ bool Core::may_parse(const Connection& connection) {
   return has_room(connection);
 }
 
+// Whether a fault slows down the answer that comes here.
+bool Core::is_throttled(const Connection& connection) {
+  if (connection.side != Connection::Side::kUpstream) return false;
+  const Exchange* exchange = find(connection.exchange);
+  return exchange != nullptr && exchange->is_throttled();
+}
+
 size_t Core::parse(Connection& connection, const Slice& slice, bool is_queued) {
   events_.clear();
   size_t used = slice.bytes.size();
@@ -190,7 +197,12 @@ size_t Core::parse(Connection& connection, const Slice& slice, bool is_queued) {
 
 void Core::parse_input(Connection& connection) {
   while (!connection.input.empty() && may_parse(connection)) {
-    const Slice slice = connection.input.front();
+    Slice slice = connection.input.front();
+    if (is_throttled(connection)) {
+      const size_t allowed = find(connection.exchange)->take_allowance(slice.bytes.size());
+      if (allowed == 0) return;
+      slice.bytes = slice.bytes.substr(0, allowed);
+    }
     const size_t used = parse(connection, slice, true);
     if (connection.state() != ConnectionState::kOpen) return;
     if (used == 0) return;  // the codec waits for the end of the response

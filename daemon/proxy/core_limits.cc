@@ -12,6 +12,15 @@ uint64_t group_key(uint32_t cluster_id, uint32_t caller) {
   return (static_cast<uint64_t>(cluster_id) << 32U) | caller;
 }
 
+// What a snapshot says; a cluster that it does not name has no limits.
+const policy::ConnectionPool& limits_in(const policy::Snapshot& snapshot, uint32_t cluster_id) {
+  static const policy::ConnectionPool kNone;
+  for (const auto& cluster : snapshot.clusters) {
+    if (cluster->id == cluster_id) return cluster->pool;
+  }
+  return kNone;
+}
+
 }  // namespace
 
 // ---- limits ----------------------------------------------------------------------------------
@@ -24,7 +33,11 @@ ShardGroup* Core::group_of(const policy::Cluster& cluster, uint32_t caller) {
     group = std::make_unique<ShardGroup>();
     group->caller = caller;
     group->shared = &node_->admission(cluster.id, caller);
-    group->shared->configure(cluster.pool, shard_);
+    // An Exchange that began under an older policy may be the first of its group here; the limits
+    // of today hold for it all the same, and for all others.
+    const bool may_be_old = pins_.size() > 1;
+    group->shared->configure(
+        may_be_old ? limits_in(*pins_.back()->snapshot, cluster.id) : cluster.pool, shard_);
   }
   return group.get();
 }
@@ -37,6 +50,15 @@ void Core::refresh_groups() {
   for (auto& [key, group] : groups_) {
     const auto found = by_id.find(static_cast<uint32_t>(key >> 32U));
     group->shared->configure(found == by_id.end() ? kNoLimits : found->second->pool, shard_);
+  }
+}
+
+// Endpoints that are out, or were when the last worker died, are under the new rules at once, not
+// only when the next request asks for one.
+void Core::refresh_rules() {
+  for (const auto& cluster : pins_.back()->snapshot->clusters) {
+    ServiceHealth* health = node_->find_health(cluster->service_id);
+    if (health != nullptr) health->adopt(*cluster, now_, shard_);
   }
 }
 
@@ -72,6 +94,8 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
   const ServiceHealth::Verdict verdict =
       service.report(endpoint, cluster, result, probation, now_, shard_);
   if (verdict.overflow) ++counters_->outlier_ejections_overflow;
+  if (verdict.shadow) ++counters_->outlier_ejections_shadow;
+  if (verdict.sweep) arm_sweep(service.next_sweep());
   if (!verdict.ejected) return;
   ++counters_->outlier_ejections_enforced_total;
   switch (verdict.cause) {
@@ -84,8 +108,11 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
     case EjectionCause::kConsecutiveLocal:
       ++counters_->outlier_ejections_consecutive_local;
       break;
+    case EjectionCause::kSuccessRate:
+    case EjectionCause::kFailurePercentage:
+    case EjectionCause::kLatency:
     case EjectionCause::kNone:
-      break;
+      break;  // found by a sweep, not by a request
   }
   arm_sweep(service.next_sweep());
 }
@@ -95,6 +122,19 @@ void Core::arm_sweep(Instant at) {
   if (at == kNever || (sweep_timer_.armed && sweep_timer_.deadline <= at)) return;
   sweep_timer_.owner = Timer::Owner::kCore;
   timers_.arm(sweep_timer_, at);
+}
+
+// ---- health checks ---------------------------------------------------------------------------
+
+void Core::begin_probe(uint32_t slot) {
+  const ProbeTarget* target = draining_ ? nullptr : prober_.begin(slot);
+  if (target != nullptr) exchanges_.take().begin_probe(*this, *target);
+}
+
+void Core::probe_ended(uint32_t slot, ProbeResult result) {
+  ++counters_->health_checks;
+  if (result != ProbeResult::kGood) ++counters_->health_checks_failed;
+  prober_.ended(slot, result, now_);
 }
 
 // ---- mail ------------------------------------------------------------------------------------

@@ -84,7 +84,18 @@ namespace np::proxy {
   X(outlier_ejections_consecutive_5xx, "of these, for 5xx in a row")                     \
   X(outlier_ejections_consecutive_gateway, "of these, for gateway errors in a row")      \
   X(outlier_ejections_consecutive_local, "of these, for local-origin failures in a row") \
-  X(outlier_ejections_overflow, "ejections not done: too many are out already")
+  X(outlier_ejections_overflow, "ejections not done: too many are out already")          \
+  X(outlier_ejections_shadow, "ejections that a policy in shadow mode would have done")  \
+  X(limit_shadow, "requests that a limit in shadow mode would have held back")           \
+  X(fault_shadow, "requests that a fault in shadow mode would have hit")                 \
+  X(fault_resets_injected, "connections reset by a fault")                               \
+  X(fault_bandwidth_injected, "answers slowed down by a fault")                          \
+  X(health_checks, "health checks ended")                                                \
+  X(health_checks_failed, "of these, those that failed")                                 \
+  X(rate_limit_ok, "charges granted by a quota")                                         \
+  X(rate_limit_repeated, "charges left out because the request was charged before")      \
+  X(rate_limit_untracked, "charges left out because a quota has too many tuples")        \
+  X(check_errors, "rules skipped because an attribute they need is missing")
 
 inline constexpr size_t kTimerLateBuckets = 20;  // of 1 ms, then one for everything later
 inline constexpr size_t kPhaseCount = 5;

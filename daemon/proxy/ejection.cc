@@ -2,6 +2,7 @@
 #include "proxy/ejection.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "proxy/node_state.h"
@@ -32,18 +33,15 @@ bool is_failure(const TryResult& result) {
   return true;
 }
 
-uint32_t consecutive_of(const EndpointHealth& endpoint) {
-  return std::max(
-      {endpoint.consecutive_5xx, endpoint.consecutive_gateway, endpoint.consecutive_local});
+void clear_row(EndpointHealth& endpoint) {
+  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  endpoint.held_against = 0;
 }
 
 // What traffic-semantics 3.4 counts, per try.
 void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryResult& result) {
   const bool answered = result.kind == TryResult::Kind::kAnswered;
-  if (!is_failure(result)) {
-    endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
-    return;
-  }
+  if (!is_failure(result)) return clear_row(endpoint);
   if (!answered && outlier.split_local_origin) {
     ++endpoint.consecutive_local;
     return;
@@ -55,6 +53,37 @@ void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryRe
   } else {
     endpoint.consecutive_gateway = 0;
   }
+}
+
+// Whether any rule in force holds the result against the endpoint. An answer that none does is as
+// good as any; a connect that failed proves nothing either way.
+bool is_held_against(const policy::Outlier& outlier, const TryResult& result) {
+  if (!is_failure(result)) return false;
+  const bool answered = result.kind == TryResult::Kind::kAnswered;
+  if (!answered) return true;
+  if (outlier.consecutive_5xx > 0) return true;
+  return outlier.consecutive_gateway_errors > 0 && is_gateway_error(result.status);
+}
+
+// How many more failures in a row the rules in force forgive before they eject, and one more: at
+// least one, for failures that led to no ejection block nobody.
+uint32_t failures_left(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  uint32_t left = UINT32_MAX;
+  const auto consider = [&left](uint32_t threshold, uint32_t count) {
+    if (threshold > 0) left = std::min(left, threshold > count ? threshold - count : 1);
+  };
+  consider(outlier.consecutive_5xx, endpoint.consecutive_5xx);
+  consider(outlier.consecutive_gateway_errors, endpoint.consecutive_gateway);
+  if (outlier.split_local_origin) {
+    consider(outlier.consecutive_local_origin_failures, endpoint.consecutive_local);
+  }
+  return left;
+}
+
+void weigh(EndpointHealth& endpoint, const policy::Outlier& outlier) {
+  const uint32_t forgiven = forgiven_failures(outlier);
+  const uint32_t left = failures_left(endpoint, outlier);
+  endpoint.held_against = forgiven > left ? forgiven - left : 0;
 }
 
 EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
@@ -88,11 +117,6 @@ bool would_matter(const policy::Outlier& outlier, const Standing& standing) {
   return left * kWhole >= uint64_t{outlier.panic_percent} * standing.endpoints;
 }
 
-void set_flag(EndpointHealth& endpoint, uint32_t flag, bool on) {
-  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
-  endpoint.flags.store(on ? flags | flag : flags & ~flag, std::memory_order_release);
-}
-
 }  // namespace
 
 const char* to_text(EjectionCause cause) {
@@ -105,6 +129,12 @@ const char* to_text(EjectionCause cause) {
       return "consecutive gateway errors";
     case EjectionCause::kConsecutiveLocal:
       return "consecutive local-origin failures";
+    case EjectionCause::kSuccessRate:
+      return "success rate";
+    case EjectionCause::kFailurePercentage:
+      return "failure percentage";
+    case EjectionCause::kLatency:
+      return "latency";
   }
   return "none";
 }
@@ -134,20 +164,63 @@ EndpointHealth& ServiceHealth::endpoint(const SocketAddress& address) {
 }
 
 void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t shard) {
-  if (!cluster.outlier) return;
   const SpinGuard guard(lock_);
+  if (!cluster.outlier) {
+    rules_.erase(cluster.id);
+    return;
+  }
   interval_ = std::max<Duration>(cluster.outlier->interval, std::chrono::milliseconds(1));
   if (swept_ == Instant{}) swept_ = now;
+  Rules& rules = rules_[cluster.id];
+  rules.outlier = *cluster.outlier;
+  rules.endpoints.clear();
   for (const policy::Endpoint& listed : cluster.endpoints) {
-    const auto found = endpoints_.find(listed.address);
-    if (found == endpoints_.end() || !found->second->restored) continue;
-    EndpointHealth& endpoint = *found->second;
-    endpoint.restored = false;
-    const EjectionCause cause = judge(endpoint, *cluster.outlier);
-    if (cause == EjectionCause::kNone || endpoint.is_ejected()) continue;
-    (void)try_eject(endpoint, cluster, cause, now, shard);
-    save(endpoint);
+    std::unique_ptr<EndpointHealth>& record = endpoints_[listed.address];
+    if (record == nullptr) {
+      record = std::make_unique<EndpointHealth>();
+      record->address = listed.address;
+    }
+    if (rules.outlier.looks_at_intervals() && record->window == nullptr) {
+      record->window = std::make_unique<EndpointWindow>();
+    }
+    rules.endpoints.push_back(record.get());
+    take_in(*record, rules.outlier, listed.joined, now, shard);
   }
+  for (EndpointHealth* endpoint : rules.endpoints) {
+    if (!std::exchange(endpoint->restored, false)) continue;
+    const EjectionCause cause = judge(*endpoint, rules.outlier);
+    if (cause != EjectionCause::kNone && !endpoint->is_ejected()) {
+      (void)try_eject(*endpoint, rules, cause, now, shard);
+    }
+    save(*endpoint);
+  }
+}
+
+// A new endpoint at an old address is no heir of what was there; one that the worker before had
+// asked and that had not answered failed then.
+void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& outlier,
+                            Instant joined, Instant now, uint32_t shard) {
+  const bool is_new = endpoint.joined != Instant{} && joined > endpoint.joined;
+  endpoint.joined = std::max(endpoint.joined, joined);
+  const TryResult cut_off{.kind = TryResult::Kind::kReset};
+  for (; endpoint.restored_unanswered > 0; --endpoint.restored_unanswered) {
+    count(endpoint, outlier, cut_off);
+    weigh(endpoint, outlier);
+    endpoint.note_failure(cut_off, now);
+  }
+  if (!is_new) return;
+  const bool was_ejected = endpoint.is_ejected();
+  endpoint.multiplier = endpoint.ejections = endpoint.failure_count = 0;
+  endpoint.restored = false;
+  if (was_ejected) {
+    bring_back(endpoint, endpoint.cause, now, false);
+    wake_all(shard);
+    return;
+  }
+  clear_row(endpoint);
+  endpoint.set(EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kUnproven, true);
+  save(endpoint);
 }
 
 // ---- requests --------------------------------------------------------------------------------
@@ -157,8 +230,8 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   // Ejected endpoints are asked only in panic, which forgives everything.
   constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
   if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
-  const uint32_t forgiven = forgiven_failures(outlier);
-  if (forgiven == 0 || !may_eject(outlier, standing) || !would_matter(outlier, standing)) {
+  if (outlier.shadow || forgiven_failures(outlier) == 0 || !may_eject(outlier, standing) ||
+      !would_matter(outlier, standing)) {
     return Permit::kPlain;
   }
   const SpinGuard guard(lock_);
@@ -166,9 +239,9 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
     return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
   }
-  // The first request always goes: failures that did not lead to an ejection block nobody.
-  const uint32_t failed = std::min(consecutive_of(endpoint), forgiven - 1);
-  if (endpoint.unanswered >= forgiven - failed) return Permit::kNoRoom;
+  const bool is_single = outlier.half_open && endpoint.ejections > 0;
+  const uint32_t room = is_single ? 1 : failures_left(endpoint, outlier);
+  if (endpoint.unanswered >= room) return Permit::kNoRoom;
   ++endpoint.unanswered;
   save(endpoint);
   return Permit::kProbation;
@@ -179,25 +252,31 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
                                              const TryResult& result, bool probation, Instant now,
                                              uint32_t shard) {
   const bool failed = is_failure(result);
-  if (!failed && !probation && endpoint.is_plain()) return {};
+  const bool watched = cluster.outlier && cluster.outlier->looks_at_intervals();
+  if (!failed && !probation && !watched && endpoint.is_plain()) return {};
   const SpinGuard guard(lock_);
   if (probation) {
     NP_DCHECK(endpoint.unanswered > 0);
     --endpoint.unanswered;
   }
   Verdict verdict;
-  if (failed) {
-    endpoint.failures[endpoint.failure_count++ % kSeenFailures] = {result, now};
-  }
+  if (failed) endpoint.note_failure(result, now);
   if (cluster.outlier) {
     count(endpoint, *cluster.outlier, result);
+    weigh(endpoint, *cluster.outlier);
     const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
-    if (cause != EjectionCause::kNone && !endpoint.is_ejected()) {
-      verdict = try_eject(endpoint, cluster, cause, now, shard);
+    const auto rules = rules_.find(cluster.id);
+    if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
+      verdict = try_eject(endpoint, rules->second, cause, now, shard);
     }
   }
-  if (!failed && !endpoint.is_ejected()) set_flag(endpoint, EndpointHealth::kUnproven, false);
-  set_flag(endpoint, EndpointHealth::kFailing, consecutive_of(endpoint) > 0);
+  if (watched && endpoint.window != nullptr && !endpoint.is_ejected()) {
+    verdict.sweep = !std::exchange(windows_open_, true);
+    endpoint.window->add(failed, result.took);
+  }
+  const bool is_good = cluster.outlier ? !is_held_against(*cluster.outlier, result) : !failed;
+  if (is_good && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
+  endpoint.set(EndpointHealth::kFailing, endpoint.failures_in_a_row() > 0);
   save(endpoint);
   if (probation) wake_all(shard);
   return verdict;
@@ -213,20 +292,18 @@ void ServiceHealth::forget(EndpointHealth& endpoint, uint32_t shard) {
 
 // ---- ejection --------------------------------------------------------------------------------
 
-Standing ServiceHealth::standing(const policy::Cluster& cluster) const {
+Standing ServiceHealth::standing(const Rules& rules) {
   Standing standing;
-  standing.endpoints = static_cast<uint32_t>(cluster.endpoints.size());
-  for (const policy::Endpoint& listed : cluster.endpoints) {
-    const auto found = endpoints_.find(listed.address);
-    if (found != endpoints_.end() && found->second->is_ejected()) ++standing.ejected;
+  standing.endpoints = static_cast<uint32_t>(rules.endpoints.size());
+  for (const EndpointHealth* endpoint : rules.endpoints) {
+    if (endpoint->is_ejected()) ++standing.ejected;
   }
   return standing;
 }
 
-ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
-                                                const policy::Cluster& cluster, EjectionCause cause,
-                                                Instant now, uint32_t shard) {
-  const policy::Outlier& outlier = *cluster.outlier;
+ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const Rules& rules,
+                                                EjectionCause cause, Instant now, uint32_t shard) {
+  const policy::Outlier& outlier = rules.outlier;
   EjectionEvent event;
   event.service_id = service_id_;
   event.endpoint = endpoint.address;
@@ -235,9 +312,12 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
   if (endpoint.failure_count > 0) {
     event.last = endpoint.failures[(endpoint.failure_count - 1) % kSeenFailures].result;
   }
-  if (!may_eject(outlier, standing(cluster))) {
-    event.kind = EjectionEvent::Kind::kOverflow;
-    return {false, true, cause};
+  if (!may_eject(outlier, standing(rules))) return {.overflow = true, .cause = cause};
+  if (outlier.shadow) {
+    clear_row(endpoint);
+    event.kind = EjectionEvent::Kind::kWouldEject;
+    node_.add_event(event);
+    return {.shadow = true, .cause = cause};
   }
   const Duration most = std::max(outlier.max_ejection_time, outlier.base_ejection_time);
   endpoint.multiplier = std::min<uint32_t>(endpoint.multiplier + 1, UINT16_MAX);
@@ -246,20 +326,22 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint,
   endpoint.until = now + (capped ? most : outlier.base_ejection_time * endpoint.multiplier);
   endpoint.cause = cause;
   ++endpoint.ejections;
-  set_flag(endpoint, EndpointHealth::kEjected, true);
+  endpoint.set(EndpointHealth::kEjected, true);
   version_.fetch_add(1, std::memory_order_release);
   event.ejections = endpoint.ejections;
   event.until = endpoint.until;
   node_.add_event(event);
   wake_all(shard);
-  return {true, false, cause};
+  return {.ejected = true, .cause = cause};
 }
 
 void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
                                bool asked) {
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
+  clear_row(endpoint);
   endpoint.calm_since = now;
-  endpoint.flags.store(EndpointHealth::kUnproven, std::memory_order_release);
+  if (endpoint.window != nullptr) endpoint.window->clear();
+  endpoint.set(EndpointHealth::kEjected | EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kUnproven, true);
   version_.fetch_add(1, std::memory_order_release);
   EjectionEvent event;
   event.kind = asked ? EjectionEvent::Kind::kUnejected : EjectionEvent::Kind::kReturned;
@@ -302,6 +384,7 @@ Instant ServiceHealth::next_sweep_locked(Instant now) const {
       next = std::min(next, sweep_after(std::max(endpoint->calm_since + interval_, now)));
     }
   }
+  if (windows_open_) next = std::min(next, sweep_after(std::max(now, swept_ + Duration(1))));
   return next;
 }
 
@@ -316,8 +399,11 @@ Instant ServiceHealth::sweep(Instant now, uint32_t shard) {
   if (!due) return next_sweep_locked(now);
   swept_ += interval_ * ((now - swept_) / interval_);
   bool changed = false;
+  for (const auto& [cluster, rules] : rules_) judge_interval(rules, now, shard);
+  windows_open_ = false;
   for (auto& [address, record] : endpoints_) {
     EndpointHealth& endpoint = *record;
+    if (endpoint.window != nullptr) endpoint.window->clear();
     if (endpoint.is_ejected()) {
       if (endpoint.until > now) continue;
       bring_back(endpoint, endpoint.cause, now, false);
@@ -363,73 +449,6 @@ void ServiceHealth::wake_all(uint32_t shard) {
     node.place = WaitNode::Place::kMailbox;
     node_.deliver(node, shard);
   }
-}
-
-// ---- beyond the worker -----------------------------------------------------------------------
-
-void ServiceHealth::save(EndpointHealth& endpoint) {
-  EjectionStore* store = node_.store();
-  if (store == nullptr) return;
-  EjectionStore::Record record;
-  record.ejected = endpoint.is_ejected();
-  record.until = endpoint.until;
-  record.count = endpoint.multiplier;
-  record.unanswered = endpoint.unanswered;
-  record.failures = consecutive_of(endpoint);
-  const bool clean =
-      !record.ejected && record.count == 0 && record.unanswered == 0 && record.failures == 0;
-  if (!clean) {
-    store->put(service_id_, endpoint.address, record);
-  } else if (endpoint.saved) {
-    store->erase(service_id_, endpoint.address);
-  }
-  endpoint.saved = !clean;
-}
-
-void ServiceHealth::restore(const SocketAddress& address, const Restored& record, Instant now) {
-  EndpointHealth& endpoint = this->endpoint(address);
-  const SpinGuard guard(lock_);
-  endpoint.saved = true;
-  endpoint.multiplier = record.count;
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local =
-      record.failures;
-  endpoint.calm_since = now;
-  endpoint.restored = record.failures > 0;
-  if (!record.ejected) {
-    save(endpoint);  // what was unanswered is a failure now
-    return;
-  }
-  endpoint.ejected_at = now;
-  endpoint.until = record.until;
-  endpoint.cause = EjectionCause::kNone;
-  endpoint.ejections = std::max<uint32_t>(record.count, 1);
-  if (swept_ == Instant{}) swept_ = now;
-  set_flag(endpoint, EndpointHealth::kEjected, true);
-  version_.fetch_add(1, std::memory_order_release);
-}
-
-std::vector<ServiceHealth::View> ServiceHealth::views() {
-  std::vector<View> list;
-  const SpinGuard guard(lock_);
-  for (const auto& [address, endpoint] : endpoints_) {
-    View view;
-    const uint32_t flags = endpoint->flags.load(std::memory_order_relaxed);
-    view.address = address;
-    view.ejected = (flags & EndpointHealth::kEjected) != 0;
-    view.proven = (flags & EndpointHealth::kUnproven) == 0;
-    view.unanswered = endpoint->unanswered;
-    view.consecutive = consecutive_of(*endpoint);
-    view.ejections = endpoint->ejections;
-    view.cause = endpoint->cause;
-    view.ejected_at = endpoint->ejected_at;
-    view.until = endpoint->until;
-    const uint32_t kept = std::min<uint32_t>(endpoint->failure_count, kSeenFailures);
-    for (uint32_t i = endpoint->failure_count - kept; i != endpoint->failure_count; ++i) {
-      view.failures.push_back(endpoint->failures[i % kSeenFailures]);
-    }
-    list.push_back(std::move(view));
-  }
-  return list;
 }
 
 }  // namespace np::proxy

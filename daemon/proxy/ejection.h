@@ -9,6 +9,7 @@
 // (too many are out already, or panic would use it all the same) there is no probation.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "base/spin_lock.h"
 #include "base/time.h"
 #include "policy/snapshot.h"
+#include "proxy/endpoint_window.h"
 #include "proxy/wait_node.h"
 
 namespace np::proxy {
@@ -30,6 +32,9 @@ enum class EjectionCause : uint8_t {
   kConsecutive5xx,
   kConsecutiveGateway,
   kConsecutiveLocal,
+  kSuccessRate,
+  kFailurePercentage,
+  kLatency,
 };
 const char* to_text(EjectionCause cause);
 
@@ -44,6 +49,7 @@ struct TryResult {
   };
   Kind kind = Kind::kAnswered;
   uint16_t status = 0;
+  Duration took{};  // from the request to the head of the answer
 };
 
 // The latest failures of an endpoint, for people who ask why.
@@ -54,8 +60,9 @@ struct SeenFailure {
 inline constexpr size_t kSeenFailures = 4;
 
 struct EndpointHealth {
-  // Set while the endpoint needs the lock: not proven, has failures in a row, or is ejected.
-  static constexpr uint32_t kUnproven = 1, kFailing = 2, kEjected = 4;
+  // Set while the endpoint needs the lock: not proven, has failures in a row, is ejected, or fails
+  // its health checks.
+  static constexpr uint32_t kUnproven = 1, kFailing = 2, kEjected = 4, kUnhealthy = 8;
   std::atomic<uint32_t> flags{kUnproven};
 
   // All else is guarded by the ServiceHealth's lock.
@@ -66,14 +73,33 @@ struct EndpointHealth {
   uint32_t consecutive_local = 0;
   uint32_t ejections = 0;   // ever
   uint32_t multiplier = 0;  // of the ejection time; grows with each, shrinks with good intervals
-  bool restored = false;    // failures of the worker before; judged when a policy is known
-  bool saved = false;       // the store has a record
+  Instant joined;           // as the policy says; a later one is a new endpoint at the old address
+  // Of the worker before, judged when a policy is known: failures, and requests without an answer.
+  bool restored = false;
+  uint32_t restored_unanswered = 0;
+  uint32_t held_against =
+      0;               // of the failures in a row, by the rule that is nearest to an ejection
+  bool saved = false;  // the store has a record
   EjectionCause cause = EjectionCause::kNone;  // of the latest ejection
   Instant ejected_at, until, calm_since;
   SeenFailure failures[kSeenFailures];
   uint32_t failure_count = 0;
+  std::unique_ptr<EndpointWindow> window;  // only where rules look at intervals
 
   bool is_ejected() const { return (flags.load(std::memory_order_relaxed) & kEjected) != 0; }
+  bool is_out() const {
+    return (flags.load(std::memory_order_relaxed) & (kEjected | kUnhealthy)) != 0;
+  }
+  uint32_t failures_in_a_row() const {
+    return std::max({consecutive_5xx, consecutive_gateway, consecutive_local});
+  }
+  void note_failure(const TryResult& result, Instant at) {
+    failures[failure_count++ % kSeenFailures] = {result, at};
+  }
+  void set(uint32_t bits, bool on) {
+    const uint32_t old = flags.load(std::memory_order_relaxed);
+    flags.store(on ? old | bits : old & ~bits, std::memory_order_release);
+  }
   bool is_plain() const { return flags.load(std::memory_order_relaxed) == 0; }
 };
 
@@ -83,8 +109,8 @@ class ServiceHealth {
 
   // The record of an endpoint, made when it is first named. Stays where it is.
   EndpointHealth& endpoint(const SocketAddress& address);
-  // A cluster of this service is in force: its interval counts, and failures that the last worker
-  // left are judged by its rules.
+  // A cluster of this service is in force: its interval counts, who joined anew begins anew, and
+  // failures that the last worker left are judged by its rules.
   void adopt(const policy::Cluster& cluster, Instant now, uint32_t shard);
 
   // Changes whenever an endpoint is ejected or comes back.
@@ -104,6 +130,8 @@ class ServiceHealth {
   struct Verdict {
     bool ejected = false;
     bool overflow = false;  // it should have been, but too many are
+    bool shadow = false;    // it would have been
+    bool sweep = false;     // the service now wants to be swept: see next_sweep()
     EjectionCause cause = EjectionCause::kNone;
   };
   Verdict report(EndpointHealth& endpoint, const policy::Cluster& cluster, const TryResult& result,
@@ -117,7 +145,11 @@ class ServiceHealth {
   void leave(WaitNode& node);
   void arrived(WaitNode& node);
 
-  // Endpoints whose time is over come back. Returns when to call again, kNever: no need.
+  // An active health check says so. A success brings an ejected endpoint back.
+  void set_checked(const SocketAddress& address, bool healthy, Instant now, uint32_t shard);
+
+  // Endpoints whose time is over come back, and the rules of whole intervals are run. Returns when
+  // to call again, kNever: no need.
   Instant sweep(Instant now, uint32_t shard);
   Instant next_sweep();
 
@@ -127,13 +159,13 @@ class ServiceHealth {
   struct Restored {
     bool ejected = false;
     Instant until;
-    uint32_t count = 0, failures = 0;  // failures: in a row, requests without an answer included
+    uint32_t count = 0, failures = 0, unanswered = 0;
   };
   void restore(const SocketAddress& address, const Restored& record, Instant now);
 
   struct View {
     SocketAddress address;
-    bool ejected = false, proven = false;
+    bool ejected = false, proven = false, unhealthy = false;
     uint32_t unanswered = 0, consecutive = 0, ejections = 0;
     EjectionCause cause = EjectionCause::kNone;
     Instant ejected_at, until;
@@ -143,10 +175,19 @@ class ServiceHealth {
   uint32_t service_id() const { return service_id_; }
 
  private:
-  Standing standing(const policy::Cluster& cluster) const;
-  Verdict try_eject(EndpointHealth& endpoint, const policy::Cluster& cluster, EjectionCause cause,
-                    Instant now, uint32_t shard);
+  // A cluster's rules, kept for the sweeps.
+  struct Rules {
+    policy::Outlier outlier;
+    std::vector<EndpointHealth*> endpoints;
+  };
+  static Standing standing(const Rules& rules);
+  Verdict try_eject(EndpointHealth& endpoint, const Rules& rules, EjectionCause cause, Instant now,
+                    uint32_t shard);
+  void judge_interval(const Rules& rules, Instant now, uint32_t shard);
+  void judge_success_rate(const Rules& rules, Instant now, uint32_t shard);
   void bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now, bool asked);
+  void take_in(EndpointHealth& endpoint, const policy::Outlier& outlier, Instant joined,
+               Instant now, uint32_t shard);
   void save(EndpointHealth& endpoint);
   void wake_all(uint32_t shard);
   Instant sweep_after(Instant at) const;
@@ -158,7 +199,9 @@ class ServiceHealth {
   std::atomic<uint64_t> version_{1};
   std::atomic<uint64_t> epoch_{1};
   std::unordered_map<SocketAddress, std::unique_ptr<EndpointHealth>, SocketAddressHash> endpoints_;
+  std::unordered_map<uint32_t, Rules> rules_;  // by cluster
   WaitList waiting_;
+  bool windows_open_ = false;  // an endpoint's window has something in it
   Duration interval_ = std::chrono::seconds(10);
   Instant swept_;  // the latest sweep, or when the first policy came; next ones follow by interval
 };

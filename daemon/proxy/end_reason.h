@@ -38,6 +38,8 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kHeadTimeout, head_timeout, "", kRefused)                \
   X(kRequestStalled, request_stalled, "", kRefused)          \
   X(kIdleBeforeAnswer, idle_before_answer, "SI", kRefused)   \
+  X(kRateLimited, rate_limited, "RL", kRefused)              \
+  X(kDenied, denied, "UAEX", kRefused)                       \
   X(kClientGone, client_gone, "DC", kAborted)                \
   X(kClientProtocol, client_protocol, "DPE", kAborted)       \
   X(kUpstreamTruncated, upstream_truncated, "UC", kAborted)  \
@@ -49,7 +51,8 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kTcpFailed, tcp_failed, "UF", kUncounted)                \
   X(kTcpReset, tcp_reset, "", kUncounted)                    \
   X(kOverflow, overflow, "UO", kRefused)                     \
-  X(kTcpOverflow, tcp_overflow, "UO", kUncounted)
+  X(kTcpOverflow, tcp_overflow, "UO", kUncounted)            \
+  X(kFaultReset, fault_reset, "FI", kAborted)
 
 enum class EndReason : uint8_t {
 #define NP_X(name, counter, flag, outcome) name,

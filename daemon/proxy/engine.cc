@@ -58,7 +58,9 @@ Core::Core(const EngineConfig& config)
                                        : std::make_unique<NodeState>(1, NodeState::Seams{})),
       node_(config.node != nullptr ? config.node : own_node_.get()),
       shard_(config.shard),
-      picker_(rng_, *node_, shard_) {
+      picker_(rng_, *node_, shard_),
+      prober_(rng_, timers_, *node_, shard_),
+      checker_(config.quota_windows, config.seed) {
   NP_CHECK(counters_ != nullptr);
 }
 
@@ -79,8 +81,12 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   pins_.push_back(std::move(pin));
   picker_.sweep(*pins_.back()->snapshot);
   refresh_groups();
-  // What the worker before had ejected comes back in time; one shard sees to it.
-  if (shard_ == 0) arm_sweep(node_->sweep(now_, shard_));
+  // What is out comes back in time, as the new policy has it; one shard sees to it.
+  if (shard_ == 0) {
+    refresh_rules();
+    arm_sweep(node_->sweep(now_, shard_));
+    prober_.use(*pins_.back()->snapshot, now_);
+  }
   retire_removed_endpoints();
   end_step();
 }
@@ -195,6 +201,8 @@ void Core::on_time(Instant now, ActionList& actions) {
     ++counters_->timer_late_ms[bucket];
     if (timer->owner == Timer::Owner::kCore) {
       arm_sweep(node_->sweep(now_, shard_));
+    } else if (timer->owner == Timer::Owner::kProbe) {
+      begin_probe(timer->slot);
     } else if (timer->owner == Timer::Owner::kConnection) {
       on_connection_timer(connections_.at(timer->slot));
     } else {

@@ -108,6 +108,8 @@ struct EngineLimits;    // proxy/limits.h: every buffer, queue and timeout with 
 struct EngineCounters;  // proxy/counters.h: fixed layout of u64, lives in memory of the driver's
                         // choice
 
+class QuotaWindows;  // proxy/quota_windows.h: what was spent of rate limits, of the whole node
+
 struct EngineConfig {
   uint64_t seed = 0;        // of the shard's Rng
   uint64_t loop_token = 0;  // the same for all shards of a daemon: names it in the loop guard
@@ -117,6 +119,7 @@ struct EngineConfig {
   // What the shards of a worker share, and which of them this one is; null: a lone engine.
   NodeState* node = nullptr;
   uint32_t shard = 0;
+  QuotaWindows* quota_windows = nullptr;  // shared by all shards; null: the engine counts alone
 };
 
 class Engine {

@@ -46,6 +46,9 @@ void Exchange::recycle() {
   choice_ = nullptr;
   cluster_ = nullptr;
   terms_ = {};
+  fault_ = nullptr;
+  throttle_ = {};
+  probe_ = nullptr;
   try_ = {};
   retry_group_ = nullptr;
   repeats_ = stale_repeats_ = tried_count_ = 0;
@@ -216,7 +219,8 @@ void Exchange::on_request_event(const ExchangeEvent& event) {
 void Exchange::on_request_end() {
   request_complete_ = true;
   if (tunnel_ || kind_ == Kind::kOpaque) return;  // a FIN; pump_tunnel() passes it on
-  if (terms_.timeout > Duration::zero() && phase_ != Phase::kDelay && phase_ != Phase::kDecide) {
+  const bool counts = phase_ != Phase::kDelay || (fault_ != nullptr && fault_->within_limits);
+  if (terms_.timeout > Duration::zero() && counts && phase_ != Phase::kDecide) {
     core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)],
                         core_->now() + terms_.timeout);
   }
@@ -246,6 +250,8 @@ void Exchange::on_deadline(ExchangeTimer timer) {
       on_idle_deadline();
       return;
     case ExchangeTimer::kPhase:
+      // A slowed down answer: more of it may be read now.
+      if (Connection* upstream = core_->find(try_.connection)) core_->touch(*upstream);
       return;
   }
 }
@@ -313,7 +319,7 @@ void Exchange::settle_downstream(EndReason reason) {
   Connection* client = core_->find(downstream_);
   if (client == nullptr || client->is_closed()) return;
   const Outcome outcome = outcome_of(reason);
-  if (outcome == Outcome::kRefused) {
+  if (outcome == Outcome::kRefused && !answer_started_) {
     const OwnAnswer own = own_answer(reason);
     if (reason == EndReason::kOverflow) out_fields_.push_back({"x-envoy-overloaded", "true"});
     answer(status_ != 0 ? status_ : own.status, {{}, own.body}, "text/plain");
@@ -341,6 +347,10 @@ void Exchange::settle_downstream(EndReason reason) {
 
 void Exchange::count_end(EndReason reason) {
   EngineCounters& counters = core_->counters();
+  if (probe_ != nullptr) {
+    report_probe(reason);
+    return;
+  }
   ++ended_counter(counters, reason);
   if (kind_ == Kind::kMirror) {
     ++counters.mirror_ended;

@@ -11,15 +11,17 @@
 #include <string>
 #include <vector>
 
+#include "base/arena.h"
 #include "http/codec.h"
 #include "policy/snapshot.h"
-#include "proxy/arena.h"
 #include "proxy/call_terms.h"
 #include "proxy/connection.h"
 #include "proxy/exchange_event.h"
+#include "proxy/fault.h"
 #include "proxy/intrusive_list.h"
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
+#include "proxy/prober.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
 #include "proxy/wait_node.h"
@@ -27,6 +29,7 @@
 namespace np::proxy {
 
 class Core;
+struct Refusal;
 struct ShardGroup;
 struct SnapshotPin;
 
@@ -44,6 +47,8 @@ class Exchange : public SlabObject {
   void begin_request(Core& core, Connection& downstream, http::StreamId stream,
                      const http::Head& head, bool whole);
   void begin_opaque(Core& core, Connection& downstream);
+  // A health check; `target` outlives it.
+  void begin_probe(Core& core, const ProbeTarget& target);
   void begin_mirror(Core& core, const Exchange& original, const policy::Cluster& cluster);
 
   void on_event(const ExchangeEvent& event);
@@ -51,6 +56,10 @@ class Exchange : public SlabObject {
   Phase phase() const { return phase_; }
   ConnectionId downstream() const { return downstream_; }
   ConnectionId upstream() const { return try_.connection; }
+  // The answer is slowed down by a fault: how much of it may be read now; the Exchange sees to it
+  // that its connection is looked at again.
+  bool is_throttled() const { return throttle_.is_on(); }
+  size_t take_allowance(size_t wanted);
   // Request bytes that wait here; the client's connection is paused above a limit.
   size_t backlog_bytes() const { return body_.charged_bytes(); }
   // Another kept connection might be as closed as the one that was just found so.
@@ -72,6 +81,7 @@ class Exchange : public SlabObject {
     ServiceHealth* waiting_for = nullptr;  // an endpoint of this service may get room
     ServiceHealth* service = nullptr;      // hears the result
     bool probation = false;                // it must hear
+    Instant sent_at;                       // when the request was given to a connection
     bool reported = false;                 // it has
     bool reused = false;                   // a kept connection
     bool end_sent = false;                 // whole request handed to the codec
@@ -97,16 +107,27 @@ class Exchange : public SlabObject {
 
   // exchange_decide.cc: request head to decision
   void enter_decide();
-  void enter_delay(Duration delay);
   bool find_route();
   void set_caller(const policy::Snapshot& snapshot);
   void use_passthrough();
   policy::RequestView request_view() const;
   void choose_cluster();
-  void after_delay();
+  uint64_t split_point(const policy::Route& route);
   bool answer_preflight();
   void answer_route();
   bool draw(uint32_t per_million);
+
+  // exchange_fault.cc: what is injected
+  void choose_fault();
+  bool inject_delay();
+  void after_delay();
+  bool inject_abort();
+  void begin_slow_answer();
+  void start_route_clock();
+
+  // exchange_checks.cc: rate limits and denials
+  bool refused_by_checks();
+  void refuse(const Refusal& refusal);
 
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
@@ -172,6 +193,10 @@ class Exchange : public SlabObject {
   std::optional<uint32_t> forwards_left() const;
   void count_down_forwards();
 
+  // exchange_probe.cc: health checks
+  void finish_connect_probe(Connection& upstream);
+  void report_probe(EndReason reason);
+
   // own answers
   void answer(uint16_t status, const Slice& body, std::string_view content_type);
 
@@ -212,6 +237,12 @@ class Exchange : public SlabObject {
   SocketAddress original_;  // where the client dialled
   IpAddress peer_;
   policy::CallerView caller_;
+
+  const ProbeTarget* probe_ = nullptr;  // it is a health check
+
+  // The fault that the request may meet.
+  const policy::Fault* fault_ = nullptr;
+  Throttle throttle_;
 
   // The decision.
   policy::RouteMatch match_;

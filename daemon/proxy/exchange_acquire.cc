@@ -46,7 +46,7 @@ void Exchange::connect(const SocketAddress& remote) {
   key.remote = remote;
   key.cluster_id = cluster_->id;
   key.caller = try_.group != nullptr ? try_.group->caller : 0;
-  key.opaque = kind_ == Kind::kOpaque;
+  key.opaque = kind_ == Kind::kOpaque || (probe_ != nullptr && !probe_->check.http);
   if (cluster_->source_pod && !gateway_) key.source = source_for(key.remote.ip);
   if (Connection* client = core_->find(downstream_)) {
     FlowUpdate flow(*client->record, core_->now());
@@ -240,15 +240,20 @@ void Exchange::enter_exchange(Connection& upstream) {
   advance_to(Phase::kExchange);
   want_fresh_ = false;
   try_.connection = upstream.id();
+  try_.sent_at = core_->now();
   try_.reused = upstream.requests > 0;
   try_.offered_before = upstream.offered_bytes;
   try_.received_before = upstream.received_bytes;
   ++upstream.requests;
+  if (probe_ != nullptr && !probe_->check.http) {
+    finish_connect_probe(upstream);
+    return;
+  }
   EngineCounters& counters = core_->counters();
   ++counters.upstream_rq_total;
   if (try_.reused) ++counters.upstream_cx_reused;
   if (kind_ == Kind::kOpaque) {
-    report({TryResult::Kind::kConnected, 0});
+    report({.kind = TryResult::Kind::kConnected});
     tunnel_ = true;
     release_policy();
     pump_tunnel();

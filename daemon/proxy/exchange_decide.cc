@@ -149,13 +149,8 @@ void Exchange::enter_decide() {
   if (terms_.retries > 0 || !route.mirrors.empty()) {
     body_.keep(core_->limits().kept_body_bytes);
   }
-  const auto& fault = route.fault;
-  if (fault && fault->delay && fault->delay->fixed > Duration::zero() &&
-      draw(fault->delay->per_million)) {
-    enter_delay(fault->delay->fixed);
-    return;
-  }
-  after_delay();
+  choose_fault();
+  if (!inject_delay()) after_delay();
 }
 
 policy::RequestView Exchange::request_view() const {
@@ -239,7 +234,7 @@ void Exchange::choose_cluster() {
   if (route.clusters.empty()) return;
   choice_ = &route.clusters.front();
   if (route.clusters.size() > 1 && route.total_weight > 0) {
-    uint64_t point = core_->rng().next() % route.total_weight;
+    uint64_t point = split_point(route);
     for (const policy::WeightedCluster& candidate : route.clusters) {
       choice_ = &candidate;
       if (point < candidate.weight) break;
@@ -249,44 +244,21 @@ void Exchange::choose_cluster() {
   cluster_ = choice_->cluster;
 }
 
+// Where in the sum of weights the request falls: drawn, or the same for the same person.
+uint64_t Exchange::split_point(const policy::Route& route) {
+  if (route.sticky != nullptr) {
+    const auto hash = policy::request_hash(route.sticky->balancing, request_view(), caller_);
+    // Scaled, not reduced: a point moves with the weights, and few change sides.
+    if (hash) {
+      const auto wide = static_cast<unsigned __int128>(*hash ^ route.sticky->salt);
+      return static_cast<uint64_t>((wide * route.total_weight) >> 64U);
+    }
+  }
+  return core_->rng().next() % route.total_weight;
+}
+
 bool Exchange::draw(uint32_t per_million) {
   return core_->rng().chance(per_million, policy::kPerMillion);
-}
-
-void Exchange::enter_delay(Duration delay) {
-  advance_to(Phase::kDelay);
-  ++core_->counters().fault_delays_injected;
-  ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->delays;
-  core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], core_->now() + delay);
-}
-
-// What follows the delay, or its absence (traffic-semantics 3.2): the abort is drawn on its own,
-// whatever the delay was; routing begins only now.
-void Exchange::after_delay() {
-  const policy::Route& route = *match_.route;
-  last_activity_ = core_->now();
-  if (route.fault && route.fault->abort && draw(route.fault->abort->per_million)) {
-    ++core_->counters().fault_aborts_injected;
-    ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->fault_aborts;
-    status_ = route.fault->abort->http_status;
-    enter_finish(EndReason::kFaultAbort);
-    return;
-  }
-  if (route.cors && answer_preflight()) return;
-  if (route.action != policy::Route::Action::kForward) {
-    answer_route();
-    return;
-  }
-  if (cluster_ == nullptr) {
-    enter_finish(EndReason::kNoCluster);
-    return;
-  }
-  // The route's clock begins when the whole request is here, and not before the delay has passed.
-  if (request_complete_ && terms_.timeout > Duration::zero()) {
-    core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kRoute)],
-                        core_->now() + terms_.timeout);
-  }
-  enter_acquire();
 }
 
 bool Exchange::answer_preflight() {

@@ -15,6 +15,9 @@ bool Exchange::admit() {
   wait_node.exchange = id();
   const bool may_wait = kind_ != Kind::kOpaque;
   switch (try_.group->shared->admit(wait_node, may_wait)) {
+    case Admission::kShadow:
+      ++counters.limit_shadow;
+      [[fallthrough]];
     case Admission::kGranted:
       try_.admitted = true;
       return true;
@@ -105,15 +108,15 @@ void Exchange::report_failure(EndReason reason) {
   switch (reason) {
     case EndReason::kConnectFailed:
     case EndReason::kConnectTimeout:
-      report({TryResult::Kind::kConnectFailed, 0});
+      report({.kind = TryResult::Kind::kConnectFailed});
       return;
     case EndReason::kUpstreamClosed:
     case EndReason::kUpstreamProtocol:
-      report({TryResult::Kind::kReset, 0});
+      report({.kind = TryResult::Kind::kReset});
       return;
     case EndReason::kPerTryTimeout:
     case EndReason::kRouteTimeout:
-      if (core_->find(try_.connection) != nullptr) report({TryResult::Kind::kTimedOut, 0});
+      if (core_->find(try_.connection) != nullptr) report({.kind = TryResult::Kind::kTimedOut});
       return;
     default:
       return;

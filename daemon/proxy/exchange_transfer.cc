@@ -134,9 +134,10 @@ void Exchange::on_answer_head(const http::Head& head) {
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kTry)]);
   ++counters.upstream_rq_completed;
   count_upstream_status(counters, head.status);
-  report({TryResult::Kind::kAnswered, head.status});
+  report({TryResult::Kind::kAnswered, head.status, core_->now() - try_.sent_at});
   if (kind_ == Kind::kMirror) {
     answer_started_ = true;
+    status_ = head.status;
     return;
   }
   if (head.status == 101) {
@@ -155,6 +156,7 @@ void Exchange::on_answer_head(const http::Head& head) {
 void Exchange::forward_answer_head(const http::Head& head) {
   Connection* client = core_->find(downstream_);
   answer_started_ = true;
+  begin_slow_answer();
   status_ = head.status;
   body_.drop_kept();
   http::Head out = head;

@@ -139,7 +139,9 @@ void Exchange::replace_field(std::string_view name, uint64_t value) {
 void Exchange::build_forwarding_fields() {
   if (forwarded_for_.empty()) {
     forwarded_for_ = arena_.copy(peer_.to_string());
-    if (find_field(request_fields_, "x-request-id") == nullptr) request_id_ = make_request_id();
+    if (request_id_.empty() && find_field(request_fields_, "x-request-id") == nullptr) {
+      request_id_ = make_request_id();
+    }
     loop_header_ = make_loop_header();
   }
   out_fields_.push_back({"x-forwarded-for", forwarded_for_});

@@ -32,6 +32,12 @@ ServiceHealth& NodeState::health(uint32_t service_id) {
   return *service;
 }
 
+ServiceHealth* NodeState::find_health(uint32_t service_id) {
+  const SpinGuard guard(lock_);
+  const auto found = services_.find(service_id);
+  return found == services_.end() ? nullptr : found->second.get();
+}
+
 std::vector<ServiceHealth*> NodeState::services() {
   const SpinGuard guard(lock_);
   std::vector<ServiceHealth*> list;

@@ -33,7 +33,7 @@ class EjectionStore {
 };
 
 struct EjectionEvent {
-  enum class Kind : uint8_t { kEjected, kReturned, kUnejected, kOverflow };
+  enum class Kind : uint8_t { kEjected, kReturned, kUnejected, kWouldEject, kUnhealthy, kHealthy };
   Kind kind = Kind::kEjected;
   uint32_t service_id = 0;
   SocketAddress endpoint;
@@ -58,6 +58,8 @@ class NodeState {
   // Made at first use, never removed; names are bounded by policy and pods of the node.
   AdmissionGroup& admission(uint32_t cluster_id, uint32_t caller);
   ServiceHealth& health(uint32_t service_id);
+  // Null: nobody has asked for it yet.
+  ServiceHealth* find_health(uint32_t service_id);
   // Every service that has a record.
   std::vector<ServiceHealth*> services();
   // Returns when to call again; kNever: nothing is ejected.

@@ -48,6 +48,10 @@ OwnAnswer own_answer(EndReason reason) {
     case EndReason::kHeadTimeout:
     case EndReason::kRequestStalled:
       return {408, "request timeout"};
+    case EndReason::kRateLimited:
+      return {429, ""};
+    case EndReason::kDenied:
+      return {403, ""};
     case EndReason::kIdleBeforeAnswer:
       return {504, "stream timeout"};
     default:

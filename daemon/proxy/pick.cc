@@ -30,8 +30,14 @@ Pick Picker::pick(const Request& request, Instant now) {
   const policy::Cluster& cluster = *request.cluster;
   if (cluster.endpoints.empty()) return {};
   ClusterState& state = state_of(cluster, request.snapshot, now);
-  if (state.candidates.empty()) return {};
   const uint64_t epoch = state.health != nullptr ? state.health->epoch() : 0;
+  // Looked at again after the epoch: whoever waits at this epoch is told of what comes after it, so
+  // what came before must have been seen. The last ejection may have brought panic, in which nobody
+  // waits, and nobody would be woken.
+  if (state.health != nullptr && state.health->version() != state.health_version) {
+    find_candidates(state, cluster);
+  }
+  if (state.candidates.empty()) return {};
   for (uint32_t i = 0; i <= kRepicks; ++i) {
     const uint32_t index = choose(state, request, i > 0, now);
     const policy::Endpoint& endpoint = cluster.endpoints[index];
@@ -70,7 +76,7 @@ Pick Picker::look_at_all(ClusterState& state, const Request& request, uint64_t e
 
 Picker::Use Picker::try_use(ClusterState& state, const policy::Cluster& cluster, uint32_t index) {
   EndpointHealth* health = state.by_index[index]->health;
-  if (health == nullptr || health->is_plain()) return Use::kYes;
+  if (health == nullptr || health->is_plain() || !cluster.outlier) return Use::kYes;
   switch (state.health->ask(*health, *cluster.outlier, state.standing)) {
     case ServiceHealth::Permit::kPlain:
       return Use::kYes;
@@ -113,7 +119,8 @@ RetryBudget& Picker::retry_budget(const policy::Cluster& cluster) {
 }
 
 void Picker::adopt(ClusterState& state, const policy::Cluster& cluster, Instant now) {
-  state.health = cluster.outlier ? &node_.health(cluster.service_id) : nullptr;
+  const bool watched = cluster.outlier || cluster.health_check;
+  state.health = watched ? &node_.health(cluster.service_id) : nullptr;
   if (state.health != nullptr) state.health->adopt(cluster, now, shard_);
   for (auto& [id, endpoint] : state.endpoints) endpoint->listed = false;
   state.by_index.clear();
@@ -140,12 +147,14 @@ void Picker::find_candidates(ClusterState& state, const policy::Cluster& cluster
   state.candidates.clear();
   // Read before the flags: a change in between is seen at the next request.
   state.health_version = state.health != nullptr ? state.health->version() : 0;
+  state.standing = {count, 0};
+  const bool obeys = !cluster.outlier || !cluster.outlier->shadow;
   for (uint32_t i = 0; i < count; ++i) {
     const EndpointHealth* health = state.by_index[i]->health;
-    if (health == nullptr || !health->is_ejected()) state.candidates.push_back(i);
+    if (health != nullptr && health->is_ejected()) ++state.standing.ejected;
+    if (health == nullptr || !obeys || !health->is_out()) state.candidates.push_back(i);
   }
   const uint64_t available = state.candidates.size();
-  state.standing = {count, count - static_cast<uint32_t>(available)};
   state.panic = available < count && cluster.outlier &&
                 available * kWhole < uint64_t{cluster.outlier->panic_percent} * count;
   if (state.panic) {
@@ -224,7 +233,7 @@ uint32_t Picker::by_hash(ClusterState& state, const policy::Cluster& cluster, ui
     const uint32_t index = policy::endpoint_for_hash(cluster, hash + i * kStep);
     if (index >= count) break;
     const EndpointHealth* health = state.by_index[index]->health;
-    if (state.panic || health == nullptr || !health->is_ejected()) return index;
+    if (state.panic || health == nullptr || !health->is_out()) return index;
   }
   return state.candidates[static_cast<size_t>(hash % state.candidates.size())];
 }

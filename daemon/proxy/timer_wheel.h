@@ -12,7 +12,7 @@
 namespace np::proxy {
 
 struct Timer {
-  enum class Owner : uint8_t { kConnection, kExchange, kCore };
+  enum class Owner : uint8_t { kConnection, kExchange, kCore, kProbe };
 
   Instant deadline = kNever;
   Timer* next = nullptr;

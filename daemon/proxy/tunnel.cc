@@ -91,6 +91,7 @@ void Exchange::release_policy() {
   if (repeated_) core_->give_back_retry_share(retry_group_);
   repeated_ = false;
   match_ = {};
+  fault_ = nullptr;
   choice_ = nullptr;
   cluster_ = nullptr;
   caller_ = {};

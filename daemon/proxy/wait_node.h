@@ -62,8 +62,9 @@ class Mailbox {
   }
   // Mail without a node: the owner is to look at its groups. True: it has to be woken.
   bool ring() {
-    rung_.store(true, std::memory_order_release);
-    return !has_mail_.exchange(true, std::memory_order_relaxed);
+    rung_.store(true, std::memory_order_relaxed);
+    // No lock orders the two: who sees the mail must see the ring.
+    return !has_mail_.exchange(true, std::memory_order_acq_rel);
   }
   bool take_ring() { return rung_.exchange(false, std::memory_order_acquire); }
 

@@ -9,10 +9,23 @@
 namespace np::shard {
 namespace {
 
-constexpr Duration kPauseAfterError = std::chrono::milliseconds(100);
-// Accepting begins again at nine tenths of the limit, so that it does not flap.
-constexpr uint32_t kResumeNumerator = 9;
-constexpr uint32_t kResumeDenominator = 10;
+AcceptGate::Failure failure_of(int32_t result) {
+  switch (-result) {
+    case EMFILE:
+    case ENFILE:
+      return AcceptGate::Failure::kDescriptors;
+    case ENOMEM:
+    case ENOBUFS:
+      return AcceptGate::Failure::kMemory;
+    default:
+      return AcceptGate::Failure::kNone;
+  }
+}
+
+// Needs what accept() needs. With nothing in the queues accept() itself would not tell.
+bool can_make_socket() {
+  return Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)).is_open();
+}
 
 uint64_t tag(uint32_t id, Op op) {
   return uring::UserData{id, 1, static_cast<uint8_t>(op)}.pack();
@@ -22,7 +35,12 @@ uint64_t tag(uint32_t id, Op op) {
 
 Acceptor::Acceptor(const AcceptorOptions& options, uring::Ring& ring, Transport& transport,
                    Peers& peers, ShardCounters& counters)
-    : options_(options), ring_(ring), transport_(transport), peers_(peers), counters_(counters) {}
+    : options_(options),
+      ring_(ring),
+      transport_(transport),
+      peers_(peers),
+      counters_(counters),
+      gate_(options.connections_max) {}
 
 void Acceptor::add(const AddListener& description) {
   Listener& listener = listeners_[description.id];
@@ -64,11 +82,12 @@ void Acceptor::on_completion(const uring::Completion& completion, Instant now) {
   Listener& listener = found->second;
   if (!completion.has_more()) listener.armed = false;
   if (fd.is_open()) {
-    place(std::move(fd), listener.description, now);
-  } else if (completion.result == -EMFILE || completion.result == -ENFILE ||
-             completion.result == -ENOMEM || completion.result == -ENOBUFS) {
+    place(std::move(fd), listener.description);
+  } else if (const auto failure = failure_of(completion.result);
+             failure != AcceptGate::Failure::kNone) {
     count(counters_.accept_errors);
-    pause(now + kPauseAfterError);
+    gate_.on_failure(failure, now);
+    follow_gate();
   }
   if (listener.armed) return;
   if (listener.removal != nullptr) {
@@ -79,7 +98,7 @@ void Acceptor::on_completion(const uring::Completion& completion, Instant now) {
   }
 }
 
-void Acceptor::place(Fd fd, const AddListener& listener, Instant now) {
+void Acceptor::place(Fd fd, const AddListener& listener) {
   count(counters_.accepted);
   AdoptConnection connection;
   connection.captured = listener.captured;
@@ -100,7 +119,8 @@ void Acceptor::place(Fd fd, const AddListener& listener, Instant now) {
   std::atomic<uint32_t>& load = peers_.status[target].load;
   if (load.load(std::memory_order_relaxed) >= options_.connections_max) {
     count(counters_.refused_full);
-    return pause(now + kPauseAfterError);
+    gate_.on_load(load.load(std::memory_order_relaxed));
+    return follow_gate();
   }
   load.fetch_add(1, std::memory_order_relaxed);
   if (target == options_.shard) {
@@ -115,35 +135,35 @@ void Acceptor::place(Fd fd, const AddListener& listener, Instant now) {
       transport_.adopt(std::get<AdoptConnection>(std::move(message)));
     }
   }
-  if (is_full()) pause(now + kPauseAfterError);
+  gate_.on_load(least_load());
+  follow_gate();
 }
 
-bool Acceptor::is_full() const {
+uint32_t Acceptor::least_load() const {
   const uint32_t least = peers_.least_loaded(options_.shard);
-  return peers_.status[least].load.load(std::memory_order_relaxed) >= options_.connections_max;
+  return peers_.status[least].load.load(std::memory_order_relaxed);
 }
 
-void Acceptor::pause(Instant until) {
-  resume_at_ = until;
-  if (paused_) return;
-  paused_ = true;
-  count(counters_.accept_paused);
-  peers_.status[options_.shard].overloaded.store(true, std::memory_order_relaxed);
-  for (auto& [id, listener] : listeners_) {
-    if (listener.armed) cancel(listener);
-  }
+void Acceptor::check_gate(Instant now) {
+  if (!gate_.sheds()) return;
+  gate_.on_load(least_load());
+  if (gate_.wants_retry(now)) gate_.on_retry(can_make_socket(), now);
+  follow_gate();
 }
 
-void Acceptor::check_pause(Instant now) {
-  if (!paused_ || now < resume_at_) return;
-  const uint32_t least = peers_.least_loaded(options_.shard);
-  const uint32_t load = peers_.status[least].load.load(std::memory_order_relaxed);
-  if (load >= options_.connections_max / kResumeDenominator * kResumeNumerator) return;
-  paused_ = false;
-  peers_.status[options_.shard].overloaded.store(false, std::memory_order_relaxed);
+void Acceptor::follow_gate() {
+  ShardStatus& own = peers_.status[options_.shard];
+  own.out_of_descriptors.store(gate_.lacks_descriptors(), std::memory_order_relaxed);
+  own.sheds.store(gate_.sheds(), std::memory_order_relaxed);
+  // At once, because each connection until then waits in a queue; the first shard takes it back.
+  if (gate_.sheds()) peers_.overload.raise();
+  if (paused_ == !gate_.accepts()) return;
+  paused_ = !gate_.accepts();
+  if (paused_) count(counters_.accept_paused);
   if (stopped_) return;
   for (auto& [id, listener] : listeners_) {
-    if (listener.removal == nullptr) arm(listener);
+    if (paused_ && listener.armed) cancel(listener);
+    if (!paused_ && listener.removal == nullptr) arm(listener);
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acceptor: accepts from every listener on behalf of one shard and gives each connection to the
-// least loaded shard before anything is received (design.md 8.6). Stops accepting when a limit is
-// near (R43), so that the fail mode applies instead of connections that nobody serves. Owns no
-// descriptor of a listener. Called by its Shard, on the shard's thread.
+// least loaded shard before anything is received (design.md 8.6). Near a limit it sheds load and
+// stops accepting (R43), so that the fail mode applies instead of connections that nobody serves.
+// Owns no descriptor of a listener. Called by its Shard, on the shard's thread.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "base/time.h"
+#include "shard/accept_gate.h"
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/shard_counters.h"
@@ -33,7 +34,7 @@ class Acceptor {
   void remove(const RemoveListener& removal);
   void on_completion(const uring::Completion& completion, Instant now);
   // Accepts again after a pause, when there is room.
-  void check_pause(Instant now);
+  void check_gate(Instant now);
   // For good: the daemon drains.
   void stop();
 
@@ -46,9 +47,10 @@ class Acceptor {
 
   void arm(Listener& listener);
   void cancel(Listener& listener);
-  void place(Fd fd, const AddListener& listener, Instant now);
-  void pause(Instant until);
-  bool is_full() const;
+  void place(Fd fd, const AddListener& listener);
+  // Carries out what the gate decided.
+  void follow_gate();
+  uint32_t least_load() const;
 
   const AcceptorOptions options_;
   uring::Ring& ring_;
@@ -56,9 +58,9 @@ class Acceptor {
   Peers& peers_;
   ShardCounters& counters_;
   std::unordered_map<uint32_t, Listener> listeners_;
+  AcceptGate gate_;
   bool paused_ = false;
   bool stopped_ = false;
-  Instant resume_at_{};
 };
 
 }  // namespace np::shard

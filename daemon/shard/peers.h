@@ -3,11 +3,13 @@
 // never changed in shape while threads run; every field is an atomic with one meaning.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "bpf/abi/np_abi.h"
 #include "shard/message.h"
 
 namespace np::shard {
@@ -19,12 +21,32 @@ struct alignas(64) ShardStatus {
   std::atomic<uint32_t> open{0};
   // CLOCK_MONOTONIC at the top of the latest loop iteration; 0 before the first.
   std::atomic<uint64_t> progress_ns{0};
-  // Accepting is paused because a limit is near (R43).
-  std::atomic<bool> overloaded{false};
+  // A limit is near (R43): nothing new should be sent here.
+  std::atomic<bool> sheds{false};
+  // An accept failed for want of a descriptor, and none is free yet.
+  std::atomic<bool> out_of_descriptors{false};
+};
+
+// The overload bit of np_live.flags: while it is set, captured connections follow their fail mode
+// in the kernel. Any shard raises it; the first one settles it at each tick, so that a bit that was
+// cleared while another shard raised it comes back.
+class OverloadFlag {
+ public:
+  explicit OverloadFlag(uint32_t* live_flags) : live_flags_(live_flags) {}
+  void raise() const {
+    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_or(kBit);
+  }
+  void lower() const {
+    if (live_flags_ != nullptr) std::atomic_ref(*live_flags_).fetch_and(~kBit);
+  }
+
+ private:
+  static constexpr uint32_t kBit = NP_LIVE_OVERLOAD;
+  uint32_t* live_flags_;  // null: nobody captures
 };
 
 struct Peers {
-  explicit Peers(uint32_t count) : status(count) {}
+  Peers(uint32_t count, uint32_t* live_flags) : overload(live_flags), status(count) {}
 
   uint32_t least_loaded(uint32_t own) const {
     uint32_t best = own;
@@ -49,6 +71,21 @@ struct Peers {
     return oldest;
   }
 
+  bool is_any_shedding() const {
+    return std::any_of(status.begin(), status.end(), [](const ShardStatus& one) {
+      return one.sheds.load(std::memory_order_relaxed);
+    });
+  }
+  // By the first shard.
+  void settle_overload() const {
+    if (is_any_shedding()) {
+      overload.raise();
+    } else {
+      overload.lower();
+    }
+  }
+
+  const OverloadFlag overload;
   std::vector<ShardStatus> status;
   std::vector<ShardInbox*> inboxes;  // by shard index; filled before the first thread starts
 };

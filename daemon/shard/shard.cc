@@ -26,6 +26,9 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.loop_token = options.loop_token;
   config.limits = options.engine_limits;
   config.counters = options.engine_counters;
+  config.node = options.node;
+  config.shard = options.index;
+  config.quota_windows = options.quota_windows;
   return config;
 }
 
@@ -174,6 +177,7 @@ void Shard::read_inbox() {
   // Before looking: what is pushed after this wakes again.
   inbox_.waker().acknowledge();
   while (auto message = inbox_.try_pop()) handle(*message);
+  transport_.on_wake();  // another shard may have woken us for its own reasons
   arm_wake();
 }
 
@@ -201,7 +205,8 @@ void Shard::handle(ShardMessage& message) {
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
-  acceptor_.check_pause(now_);
+  acceptor_.check_gate(now_);
+  if (options_.index == 0) peers_.settle_overload();
 }
 
 }  // namespace np::shard

@@ -38,7 +38,9 @@ struct ShardOptions {
   Duration close_flush_max{};
   std::span<FlowRecord> records;
   const proxy::EngineLimits* engine_limits = nullptr;
+  proxy::NodeState* node = nullptr;
   proxy::EngineCounters* engine_counters = nullptr;
+  proxy::QuotaWindows* quota_windows = nullptr;  // of all shards
   ShardCounters* counters = nullptr;
   PodSocketThread* pod_sockets = nullptr;
   uint64_t* heartbeat_ns = nullptr;  // of the one shard that writes it

@@ -18,6 +18,8 @@
 #include <utility>
 
 #include "bpf/abi/np_abi.h"
+#include "proxy/node_state.h"
+#include "proxy/quota_windows.h"
 #include "shard/message.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
@@ -32,6 +34,8 @@ static_assert(sizeof(FlowKeyBytes) == sizeof(np_flow_key));
 static_assert(offsetof(FlowRecord, started) == offsetof(np_conn, started));
 static_assert(offsetof(FlowRecord, retries) == offsetof(np_conn, retries));
 static_assert(offsetof(FlowRecord, last_ns) == offsetof(np_conn, last_ns));
+static_assert(sizeof(LimitSlot) == sizeof(np_limit));
+static_assert(offsetof(LimitSlot, rejected) == offsetof(np_limit, rejected));
 
 constexpr uint32_t kWorkersMax = 256;
 // Descriptors that are not sockets of the shards: maps, logs, admin connections, accepts on the
@@ -91,6 +95,21 @@ void pin(std::thread& thread, uint32_t index) {
   }
 }
 
+// Shards wake each other by their inboxes' wakers: no message is needed, the mail is elsewhere.
+class InboxWakes final : public proxy::WakeSink {
+ public:
+  InboxWakes(Peers& peers, std::function<void()> on_ejection)
+      : peers_(peers), on_ejection_(std::move(on_ejection)) {}
+  void wake(uint32_t shard) override { peers_.inboxes[shard]->waker().wake(); }
+  void wake_watcher() override {
+    if (on_ejection_) on_ejection_();
+  }
+
+ private:
+  Peers& peers_;
+  std::function<void()> on_ejection_;
+};
+
 Error invalid(std::string what, std::string detail) {
   return Error{ErrorCode::kInvalid, std::move(what), std::move(detail), ""};
 }
@@ -100,7 +119,11 @@ Error invalid(std::string what, std::string detail) {
 class ShardPool::Impl {
  public:
   explicit Impl(ShardPoolOptions options)
-      : options_(std::move(options)), peers_(options_.workers), own_counters_(options_.workers) {}
+      : options_(std::move(options)),
+        peers_(options_.workers, options_.live_flags),
+        wakes_(peers_, options_.on_ejection),
+        node_(options_.workers, {&wakes_, options_.ejection_store, options_.limit_slots}),
+        own_counters_(options_.workers) {}
   ~Impl() { stop(); }
 
   Result<void> open();
@@ -132,7 +155,10 @@ class ShardPool::Impl {
 
   ShardPoolOptions options_;
   Peers peers_;
+  InboxWakes wakes_;
+  proxy::NodeState node_;
   std::vector<ShardCounters> own_counters_;
+  std::unique_ptr<proxy::QuotaWindows> quota_windows_;
   std::vector<OpenListener> listeners_;
   std::unique_ptr<PodSocketThread> pod_sockets_;
   std::vector<std::unique_ptr<Shard>> shards_;
@@ -161,7 +187,9 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   const size_t share = options_.flow_records.size() / options_.workers;
   options.records = options_.flow_records.subspan(share * index, share);
   options.engine_limits = options_.engine_limits;
+  options.node = const_cast<proxy::NodeState*>(&node_);
   options.engine_counters = options_.engine_counters[index];
+  options.quota_windows = quota_windows_.get();
   options.counters = const_cast<ShardCounters*>(&counters_of(index));
   options.pod_sockets = pod_sockets_.get();
   options.heartbeat_ns = index == 0 ? options_.heartbeat_ns : nullptr;
@@ -173,6 +201,7 @@ Result<void> ShardPool::Impl::open() {
   if (options_.seed == 0 && ::getrandom(&options_.seed, sizeof options_.seed, 0) < 0) {
     options_.seed = wall_clock_ns();
   }
+  quota_windows_ = std::make_unique<proxy::QuotaWindows>(options_.seed);
   if (options_.proxy_netns_fd >= 0) {
     PodSocketOptions pod_options;
     pod_options.netns_fd = options_.proxy_netns_fd;
@@ -359,6 +388,10 @@ void ShardPool::stop() {
   impl_->stop();
 }
 
+proxy::NodeState& ShardPool::node() {
+  return impl_->node_;
+}
+
 uint32_t ShardPool::workers() const {
   return impl_->options_.workers;
 }
@@ -388,13 +421,14 @@ bool ShardPool::is_live() const {
   const uint64_t oldest_ns = impl_->peers_.oldest_progress_ns();
   const bool moving =
       oldest_ns != 0 && now_ns < oldest_ns + static_cast<uint64_t>(kAliveWithin.count());
-  return moving && !is_overloaded();
+  const auto& status = impl_->peers_.status;
+  return moving && std::none_of(status.begin(), status.end(), [](const ShardStatus& one) {
+           return one.out_of_descriptors.load();
+         });
 }
 
 bool ShardPool::is_overloaded() const {
-  const auto& status = impl_->peers_.status;
-  return std::any_of(status.begin(), status.end(),
-                     [](const ShardStatus& one) { return one.overloaded.load(); });
+  return impl_->peers_.is_any_shedding();
 }
 
 std::vector<std::string> ShardPool::probe_report() const {

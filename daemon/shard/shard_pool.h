@@ -20,12 +20,15 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/limit_slot.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "control/seams.h"
 #include "shard/shard_counters.h"
 
 namespace np::proxy {
+class EjectionStore;
+class NodeState;
 struct EngineLimits;
 struct EngineCounters;
 }  // namespace np::proxy
@@ -59,8 +62,16 @@ struct ShardPoolOptions {
   std::vector<proxy::EngineCounters*> engine_counters;
   // One per worker, same rule; empty: the pool keeps its own.
   std::vector<ShardCounters*> shard_counters;
+  // np_limit, zeroed; empty: limits are shown to nobody. They outlive the pool.
+  std::span<LimitSlot> limit_slots;
+  // Where ejections are kept for the next worker; null: nowhere. Outlives the pool.
+  proxy::EjectionStore* ejection_store = nullptr;
+  // Called by a shard when an endpoint was ejected or came back: must not block. See node().
+  std::function<void()> on_ejection;
   // np_live.heartbeat_ns; null: no heartbeat.
   uint64_t* heartbeat_ns = nullptr;
+  // np_live.flags: the shards set and clear the overload bit, no other (R43); null: none.
+  uint32_t* live_flags = nullptr;
   // The proxy netns, for `source: pod`; -1: such connects use the node's address. Borrowed during
   // create().
   int proxy_netns_fd = -1;
@@ -94,6 +105,9 @@ class ShardPool final : public control::SnapshotSink {
   // Ends the threads. What is still open is reset (R31).
   void stop();
 
+  // What the shards share: limits and ejections.
+  proxy::NodeState& node();
+
   uint32_t workers() const;
   // Sums over the shards, by the names in shard_counters.h.
   ShardCounters counters() const;
@@ -101,6 +115,7 @@ class ShardPool final : public control::SnapshotSink {
   size_t open_connections() const;
   // False when a shard has made no progress for a second, or descriptors are used up (R43).
   bool is_live() const;
+  // Near a limit: new captured connections follow their fail mode, others may wait.
   bool is_overloaded() const;
   // What the kernel offers and what is used instead, for `nodectl doctor`.
   std::vector<std::string> probe_report() const;

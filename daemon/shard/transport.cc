@@ -97,6 +97,11 @@ void Transport::on_time() {
   perform();
 }
 
+void Transport::on_wake() {
+  env_.engine.on_wake(now_, actions_);
+  perform();
+}
+
 void Transport::drain() {
   env_.engine.drain(now_, actions_);
   perform();

@@ -82,6 +82,7 @@ class Transport {
   // The engine's other entrances, with their actions carried out.
   void set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot);
   void on_time();
+  void on_wake();
   void drain();
 
   // Everything prepared so far was submitted.

@@ -18,7 +18,7 @@ namespace np::kernel {
 
 namespace {
 
-constexpr int kWaitMs = 2000;
+constexpr int kPodsMax = 3;
 
 std::string test_name() {
   const auto* info = ::testing::UnitTest::GetInstance()->current_test_info();
@@ -30,34 +30,35 @@ std::string test_name() {
   return text;
 }
 
-std::string add_common(const std::string& pod) {
-  return "ip netns add " + pod + " && ip link add vpod type veth peer name eth0 netns " + pod +
-         " && ip link set vpod up && ip -n " + pod + " link set lo up && ip netns exec " + pod +
+std::string add_common(const PodPlace& pod) {
+  return "ip netns add " + pod.netns + " && ip link add " + pod.veth +
+         " type veth peer name eth0 netns " + pod.netns + " && ip link set " + pod.veth +
+         " up && ip -n " + pod.netns + " link set lo up && ip netns exec " + pod.netns +
          " sysctl -qw net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.dad_transmits=0";
 }
 
 // As routed CNIs do it: /32 addresses, a link-local gateway, permanent neighbours.
-std::string add_routed(const std::string& pod) {
-  return add_common(pod) + " && ip -n " + pod + " addr add 10.77.1.2/32 dev eth0 && ip -n " + pod +
-         " addr add fd77::1:2/128 dev eth0 && ip -n " + pod + " link set eth0 up && ip -n " + pod +
-         " route add 169.254.1.1 dev eth0 scope link && ip -n " + pod +
-         " route add default via 169.254.1.1 && MAC=$(ip -br link show vpod | (read a b c d; echo "
-         "$c))" +
-         " && ip -n " + pod +
-         " neigh replace 169.254.1.1 lladdr $MAC dev eth0 nud permanent && ip -n " + pod +
-         " -6 neigh replace fe80::1 lladdr $MAC dev eth0 nud permanent && ip -n " + pod +
-         " -6 route add default via fe80::1 dev eth0 && ip route add 10.77.1.2/32 dev vpod" +
-         " && ip -6 route add fd77::1:2/128 dev vpod";
+std::string add_routed(const PodPlace& pod) {
+  const std::string in_pod = " && ip -n " + pod.netns;
+  return add_common(pod) + in_pod + " addr add " + pod.v4 + "/32 dev eth0" + in_pod + " addr add " +
+         pod.v6 + "/128 dev eth0" + in_pod + " link set eth0 up" + in_pod +
+         " route add 169.254.1.1 dev eth0 scope link" + in_pod +
+         " route add default via 169.254.1.1 && MAC=$(ip -br link show " + pod.veth +
+         " | (read a b c d; echo $c))" + in_pod +
+         " neigh replace 169.254.1.1 lladdr $MAC dev eth0 nud permanent" + in_pod +
+         " -6 neigh replace fe80::1 lladdr $MAC dev eth0 nud permanent" + in_pod +
+         " -6 route add default via fe80::1 dev eth0 && ip route add " + pod.v4 + "/32 dev " +
+         pod.veth + " && ip -6 route add " + pod.v6 + "/128 dev " + pod.veth;
 }
 
-std::string add_bridged(const std::string& pod) {
+std::string add_bridged(const PodPlace& pod) {
+  const std::string in_pod = " && ip -n " + pod.netns;
   return "ip link add br0 type bridge && sysctl -qw net.ipv6.conf.br0.accept_dad=0" +
          std::string(" && ip addr add 10.77.1.1/24 dev br0") +
          " && ip addr add fd77::1:1/112 dev br0 nodad && ip link set br0 up && " + add_common(pod) +
-         " && ip link set vpod master br0 && ip -n " + pod +
-         " addr add 10.77.1.2/24 dev eth0 && ip -n " + pod +
-         " addr add fd77::1:2/112 dev eth0 nodad && ip -n " + pod + " link set eth0 up && ip -n " +
-         pod + " route add default via 10.77.1.1 && ip -n " + pod +
+         " && ip link set " + pod.veth + " master br0" + in_pod + " addr add " + pod.v4 +
+         "/24 dev eth0" + in_pod + " addr add " + pod.v6 + "/112 dev eth0 nodad" + in_pod +
+         " link set eth0 up" + in_pod + " route add default via 10.77.1.1" + in_pod +
          " -6 route add default via fd77::1:1";
 }
 
@@ -86,9 +87,9 @@ void PodFixture::SetUp() {
     GTEST_SKIP() << "needs root, to make network namespaces";
   }
   instance_ = test_name();
-  pod_netns_ = instance_ + "p";
+  pod_ = place_of(1);
   names_ = *name_instance(instance_, "/sys/fs/bpf");
-  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
+  remove_pods();
   ASSERT_TRUE(ProxyNetns::remove(names_).has_value());
   (void)Loader::remove_pins(names_);
   ASSERT_TRUE(
@@ -98,13 +99,31 @@ void PodFixture::SetUp() {
 
 void PodFixture::TearDown() {
   if (instance_.empty()) return;
-  std::system(("ip netns del " + pod_netns_ + " 2>/dev/null").c_str());
+  remove_pods();
   EXPECT_TRUE(ProxyNetns::remove(names_).has_value());
   EXPECT_TRUE(Loader::remove_pins(names_).has_value());
 }
 
+PodPlace PodFixture::place_of(int number) const {
+  const std::string veth = number == 1 ? "vpod" : "vpod" + std::to_string(number);
+  const std::string last = std::to_string(1 + number);
+  return {instance_ + "p" + std::to_string(number), veth, "10.77.1." + last, "fd77::1:" + last};
+}
+
+void PodFixture::remove_pods() const {
+  for (int number = 1; number <= kPodsMax; ++number) {
+    std::system(("ip netns del " + place_of(number).netns + " 2>/dev/null").c_str());
+  }
+}
+
 void PodFixture::make_pod(PodKind kind) {
-  ASSERT_TRUE(run(kind == PodKind::kRouted ? add_routed(pod_netns_) : add_bridged(pod_netns_)));
+  ASSERT_TRUE(run(kind == PodKind::kRouted ? add_routed(pod_) : add_bridged(pod_)));
+}
+
+PodPlace PodFixture::make_routed_pod(int number) {
+  const PodPlace place = place_of(number);
+  EXPECT_TRUE(run(add_routed(place)));
+  return place;
 }
 
 void CaptureFixture::SetUp() {
@@ -149,11 +168,15 @@ void CaptureFixture::add_pod(PodKind kind, Hook hook) {
   const auto attached = attach_hook(hook, ret, loader_->program_fd(Program::kRetIn));
   ASSERT_TRUE(attached.has_value()) << attached.error().to_string();
   pods_ = std::make_unique<PodTable>(*loader_, hook);
+  register_pod(1, "shop/front", pod_);
+}
+
+void CaptureFixture::register_pod(uint32_t id, const std::string& name, const PodPlace& place) {
   PodRequest request;
-  request.pod_id = 1;
-  request.name = "shop/front";
-  request.ifname = "vpod";
-  request.ips = {*IpAddress::parse("10.77.1.2"), *IpAddress::parse("fd77::1:2")};
+  request.pod_id = id;
+  request.name = name;
+  request.ifname = place.veth;
+  request.ips = {*IpAddress::parse(place.v4), *IpAddress::parse(place.v6)};
   const auto record = pods_->attach(request);
   ASSERT_TRUE(record.has_value()) << record.error().to_string();
   ASSERT_EQ(record->problem, "");
@@ -185,13 +208,14 @@ void CaptureFixture::beat(Duration age) {
 
 void PodFixture::in_pod(const std::function<void()>& work) {
   const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-  const Fd pod(::open(("/run/netns/" + pod_netns_).c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd pod(::open(("/run/netns/" + pod_.netns).c_str(), O_RDONLY | O_CLOEXEC));
   ASSERT_EQ(::setns(pod.get(), CLONE_NEWNET), 0);
   work();
   ASSERT_EQ(::setns(home.get(), CLONE_NEWNET), 0);
 }
 
-int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t source_port) {
+int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t source_port,
+                                 int wait_ms) {
   const SocketAddress target = *SocketAddress::parse(address);
   int result = -1;
   in_pod([&] {
@@ -199,7 +223,7 @@ int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t sourc
     const unsigned size = target.to_sockaddr(&storage);
     Fd fd(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (source_port != 0) {
-      const SocketAddress source{*IpAddress::parse(target.ip.is_v4() ? "10.77.1.2" : "fd77::1:2"),
+      const SocketAddress source{*IpAddress::parse(target.ip.is_v4() ? pod_.v4 : pod_.v6),
                                  source_port};
       sockaddr_storage own{};
       const unsigned own_size = source.to_sockaddr(&own);
@@ -213,7 +237,7 @@ int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t sourc
       return;
     }
     pollfd poller{fd.get(), POLLOUT, 0};
-    if (::poll(&poller, 1, kWaitMs) == 0) {
+    if (::poll(&poller, 1, wait_ms) == 0) {
       result = ETIMEDOUT;
       return;
     }
@@ -227,7 +251,7 @@ int PodFixture::connect_from_pod(const char* address, Fd* socket, uint16_t sourc
 Fd CaptureFixture::accept_any() {
   std::vector<pollfd> pollers;
   for (const OwnListener& l : listeners_.sockets()) pollers.push_back({l.fd.get(), POLLIN, 0});
-  if (::poll(pollers.data(), pollers.size(), kWaitMs) <= 0) return Fd();
+  if (::poll(pollers.data(), pollers.size(), kConnectWaitMs) <= 0) return Fd();
   for (const pollfd& poller : pollers) {
     if (poller.revents & POLLIN) return Fd(::accept4(poller.fd, nullptr, nullptr, SOCK_CLOEXEC));
   }

@@ -23,6 +23,13 @@ namespace np::kernel {
 
 enum class PodKind : uint8_t { kRouted, kBridged };
 
+inline constexpr int kConnectWaitMs = 2000;
+
+// Where a pod is: its namespace, the host end of its veth, its addresses.
+struct PodPlace {
+  std::string netns, veth, v4, v6;
+};
+
 // The namespaces of one test.
 class PodFixture : public ::testing::Test {
  protected:
@@ -31,13 +38,21 @@ class PodFixture : public ::testing::Test {
 
   // Pod with 10.77.1.2 and fd77::1:2 behind "vpod"; its gateway is the host. Not registered.
   void make_pod(PodKind kind);
-  // Runs `work` in the pod's namespace, on this thread.
+  // Another one: number 2 has 10.77.1.3 and fd77::1:3 behind "vpod2", and so on.
+  PodPlace make_routed_pod(int number);
+  // Runs `work` in the namespace of pod_, on this thread.
   void in_pod(const std::function<void()>& work);
-  // connect() from the pod; waits up to 2 s. 0 or errno.
-  int connect_from_pod(const char* address, Fd* socket, uint16_t source_port = 0);
+  // connect() from pod_. 0 or errno; ETIMEDOUT after `wait_ms`.
+  int connect_from_pod(const char* address, Fd* socket, uint16_t source_port = 0,
+                       int wait_ms = kConnectWaitMs);
 
-  std::string instance_, pod_netns_;
+  std::string instance_;
+  PodPlace pod_;  // the pod that connects
   InstanceNames names_;
+
+ private:
+  PodPlace place_of(int number) const;
+  void remove_pods() const;
 };
 
 class CaptureFixture : public PodFixture {
@@ -47,6 +62,8 @@ class CaptureFixture : public PodFixture {
 
   // make_pod(), attached as pod 1 "shop/front".
   void add_pod(PodKind kind, Hook hook);
+  // Once a pod was added: one more.
+  void register_pod(uint32_t id, const std::string& name, const PodPlace& place);
   // Captures `address` as service 7 "web.shop".
   void capture(const char* address, np_fail fail = NP_FAIL_OPEN,
                np_action action = NP_ACTION_CAPTURE);

@@ -4,7 +4,9 @@
 // against the public interface only: kernel/supervisor.h, kernel/worker_link.h, kernel/sandbox.h.
 //
 //   np_link_worker INSTANCE capture|gateway
+#include <bpf/bpf.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -27,6 +29,7 @@ namespace {
 
 using namespace np;
 
+constexpr int kDescriptorsMax = 512;
 volatile sig_atomic_t g_stop = 0;
 
 // What the sandbox must refuse: each answers with its errno.
@@ -44,6 +47,21 @@ std::string sandbox_report() {
   report += " packet=" + std::to_string(raw < 0 ? errno : 0);
   const int file = ::open("/etc/shadow", O_RDONLY);
   report += " shadow=" + std::to_string(file < 0 ? errno : 0);
+  return report;
+}
+
+// For every map that this process holds: the errno of a write to it. A key that is not there is
+// removed, so that nothing changes where writing is allowed.
+std::string write_report() {
+  std::string report;
+  for (int fd = 0; fd < kDescriptorsMax; ++fd) {
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (::bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.name[0] == 0) continue;
+    const std::string key(info.key_size, 0);
+    const int failed = ::bpf_map_delete_elem(fd, key.data()) == 0 ? 0 : errno;
+    report += std::string(" write_") + info.name + "=" + std::to_string(failed);
+  }
   return report;
 }
 
@@ -92,7 +110,7 @@ Result<void> work(int fd, const std::string& mode) {
   NP_TRY(prepare(*link, mode));
   NP_TRY_ASSIGN(const kernel::SandboxReport report, kernel::enter_sandbox({}));
   for (const std::string& note : report.notes) log_info(note);
-  const std::string sandbox = sandbox_report();
+  const std::string sandbox = sandbox_report() + write_report();
   link->beat(to_ns(monotonic_now()));
   NP_TRY(link->ready());
   while (g_stop == 0 && !link->is_supervisor_gone()) {

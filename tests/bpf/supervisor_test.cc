@@ -91,7 +91,7 @@ class SupervisorProcess : public PodFixture {
 
   std::vector<std::string> links() {
     std::vector<std::string> names;
-    DIR* directory = ::opendir((names_.pin_root + "/links").c_str());
+    DIR* directory = ::opendir((names_.pin_base + "/v1/links").c_str());
     if (directory == nullptr) return names;
     while (const dirent* entry = ::readdir(directory)) {
       if (entry->d_name[0] != '.') names.push_back(entry->d_name);
@@ -141,6 +141,28 @@ TEST_F(SupervisorProcess, SandboxHolds) {
   EXPECT_EQ(field(line, "shadow"), std::to_string(EACCES));
 }
 
+// R47, R48: of each map the worker holds a descriptor that can do what its work needs, or none.
+TEST_F(SupervisorProcess, WorkerCannotWriteWhatItOnlyReads) {
+  if (IsSkipped()) return;
+  make_pod(PodKind::kRouted);
+  start();
+  const std::string line = ask_until_ready();
+  ASSERT_NE(line, "");
+  for (const char* read : {"np_pods", "np_podst", "np_flows", "np_stats"}) {
+    EXPECT_EQ(field(line, std::string("write_") + read), std::to_string(EPERM)) << read;
+  }
+  // No such key in a hash; entries of an array cannot be removed.
+  for (const char* written : {"np_svc", "np_svcst", "np_cidr", "np_eject"}) {
+    EXPECT_EQ(field(line, std::string("write_") + written), std::to_string(ENOENT)) << written;
+  }
+  for (const char* mapped : {"np_live", "np_conn", "np_counters", "np_limit"}) {
+    EXPECT_EQ(field(line, std::string("write_") + mapped), std::to_string(EINVAL)) << mapped;
+  }
+  for (const char* kept : {"np_config", "np_listeners", "np_events"}) {
+    EXPECT_EQ(field(line, std::string("write_") + kept), "") << kept;
+  }
+}
+
 TEST_F(SupervisorProcess, StopIsOrderlyAndTheNextOneTakesOver) {
   if (IsSkipped()) return;
   make_pod(PodKind::kBridged);
@@ -183,10 +205,10 @@ TEST_F(SupervisorProcess, DetachAllLeavesNothing) {
   start();
   ASSERT_NE(ask_until_ready(), "");
   EXPECT_NE(ask(nullptr, "d"), "");
-  for (int i = 0; i < 100 && ::access(names_.pin_root.c_str(), F_OK) == 0; ++i) {
+  for (int i = 0; i < 100 && ::access(names_.pin_base.c_str(), F_OK) == 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  EXPECT_NE(::access(names_.pin_root.c_str(), F_OK), 0);
+  EXPECT_NE(::access(names_.pin_base.c_str(), F_OK), 0);
   EXPECT_NE(::access(names_.netns_path.c_str(), F_OK), 0);
   EXPECT_FALSE(run("ip link show " + names_.np0 + " 2>/dev/null"));
 }

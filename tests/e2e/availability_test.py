@@ -17,39 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from capture_case import WEB_V4, CaptureCase  # noqa: E402
-from nodeproxy import finish_load, in_netns, start_load, wait_until  # noqa: E402
-
-# A connection that a test keeps open: prints the first line of each answer, or how it ended.
-KEPT_CLIENT = """
-import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
-for line in sys.stdin:
-    try:
-        s.sendall(b'GET / HTTP/1.1\\r\\nHost: web\\r\\n\\r\\n')
-        data = s.recv(65536)
-        print(data.split(b'\\r\\n')[0].decode() if data else 'EOF', flush=True)
-    except OSError as error:
-        print(type(error).__name__, flush=True)
-"""
-
-
-class Kept:
-    """A kept client connection inside a pod."""
-
-    def __init__(self, netns: str, address: str, port: int) -> None:
-        self.process = subprocess.Popen(in_netns(netns, [sys.executable, "-c", KEPT_CLIENT, address, str(port)]),
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def get(self) -> str:
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
+from kept import Kept, connect_ms  # noqa: E402
+from nodeproxy import finish_load, start_load, wait_until  # noqa: E402
 
 class Availability(CaptureCase):
     NAME = "npavail"
@@ -65,22 +34,15 @@ class Availability(CaptureCase):
         return client
 
     def kill_both(self) -> None:
-        """Supervisor first: it must not start another worker."""
+        """Supervisor first: it must not start another worker. The worker is stopped meanwhile, because it would
+        drain in order when it sees its supervisor go."""
         worker = self.daemon.worker_pid()
         assert self.daemon.process is not None
+        os.kill(worker, signal.SIGSTOP)
         self.daemon.process.kill()
         os.kill(worker, signal.SIGKILL)
         self.daemon.process.wait()
         wait_until(lambda: not Path(f"/proc/{worker}").exists(), 3, "the worker is gone")
-
-    def connect_ms(self, address: str, port: int) -> tuple[str, float]:
-        """How a connection attempt from the pod ended, and after how many milliseconds."""
-        script = ("import socket,time,sys\nt=time.monotonic()\n"
-                  "try:\n  socket.create_connection((sys.argv[1],int(sys.argv[2])),5).close();r='connected'\n"
-                  "except OSError as e: r=type(e).__name__\n"
-                  "print(r,(time.monotonic()-t)*1000)")
-        out = self.client.run(sys.executable, "-c", script, address, str(port)).stdout.split()
-        return out[0], float(out[1])
 
     def links(self) -> list[int]:
         done = subprocess.run(["bpftool", "-j", "link", "show"], capture_output=True, text=True, check=True)
@@ -135,7 +97,7 @@ class Availability(CaptureCase):
         kept = self.kept(pod.ipv4, 8080)
         self.assertEqual(kept.get(), "HTTP/1.1 200 OK")
         self.kill_both()
-        how, took = self.connect_ms(pod.ipv4, 8080)
+        how, took = connect_ms(self.client, pod.ipv4, 8080)
         print(f"both dead, open: {how} after {took:.2f} ms")
         self.assertEqual(how, "connected")
         self.assertLess(took, 500, "no timeout, no repeated SYN")
@@ -149,7 +111,7 @@ class Availability(CaptureCase):
         self.kill_both()
         for address in (WEB_V4, "fd00:96::10", self.web["v2"].ipv4):
             port = 8080 if address == self.web["v2"].ipv4 else 80
-            how, took = self.connect_ms(address, port)
+            how, took = connect_ms(self.client, address, port)
             print(f"both dead, closed, {address}: {how} after {took:.2f} ms")
             self.assertEqual(how, "ConnectionRefusedError")
             self.assertLess(took, 500)

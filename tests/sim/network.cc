@@ -14,21 +14,32 @@ using proxy::TransportEvent;
 namespace {
 constexpr uint32_t kBufferBytes = 4096;
 constexpr uint32_t kManyIds = 100;
+constexpr Duration kLatest = std::chrono::seconds(3);
 }  // namespace
 
-SimNetwork::SimNetwork(uint64_t seed, const Weather& weather, const proxy::EngineLimits& limits)
-    : rng_(seed), weather_(weather), counters_(std::make_unique<proxy::EngineCounters>()) {
-  *counters_ = {};
-  proxy::EngineConfig config;
-  config.seed = seed ^ 0x5eedU;
-  config.limits = &limits;
-  config.counters = counters_.get();
-  engine_ = std::make_unique<proxy::Engine>(config);
+SimNetwork::SimNetwork(uint64_t seed, uint32_t shards, const Weather& weather,
+                       const proxy::EngineLimits& limits)
+    : rng_(seed), weather_(weather), slots_(kLimitSlots), engines_(shards) {
+  node_ = std::make_unique<proxy::NodeState>(
+      shards, proxy::NodeState::Seams{this, &store_, std::span<LimitSlot>(slots_)});
+  for (uint32_t i = 0; i < shards; ++i) {
+    Shard& shard = engines_[i];
+    shard.counters = std::make_unique<proxy::EngineCounters>();
+    *shard.counters = {};
+    proxy::EngineConfig config;
+    config.seed = (seed ^ 0x5eedU) + i;
+    config.loop_token = seed | 1U;
+    config.limits = &limits;
+    config.counters = shard.counters.get();
+    config.node = node_.get();
+    config.shard = i;
+    shard.engine = std::make_unique<proxy::Engine>(config);
+  }
 }
 
 SimNetwork::~SimNetwork() {
   events_ = {};
-  engine_.reset();
+  engines_.clear();
 }
 
 void SimNetwork::serve(const SocketAddress& address, std::function<Peer*()> factory) {
@@ -40,21 +51,88 @@ void SimNetwork::connect(Peer& peer, const proxy::Accepted& accepted) {
   Wire& wire = *wires_.back();
   wire.peer = &peer;
   wire.open = true;
+  wire.shard = rng_.below(shards());
   wire.slow = rng_.below(kManyIds) < weather_.slow_reader;
   peer.wire = &wire;
-  wire.id = engine_->accept(accepted, now_, actions_);
-  by_id_[wire.id.packed()] = &wire;
-  act();
+  Shard& shard = engines_[wire.shard];
+  wire.id = shard.engine->accept(accepted, now_, actions_);
+  shard.by_id[wire.id.packed()] = &wire;
+  act(wire.shard);
 }
 
-void SimNetwork::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot) {
-  engine_->set_snapshot(std::move(snapshot), now_, actions_);
-  act();
+void SimNetwork::set_snapshot(const std::shared_ptr<const policy::Snapshot>& snapshot) {
+  for (uint32_t i = 0; i < shards(); ++i) {
+    engines_[i].next_snapshot = snapshot;
+    if (!has_snapshot_ || shards() == 1) {
+      adopt(i);
+    } else {
+      later(random_delay(weather_.delay_max), [this, i] { adopt(i); });
+    }
+  }
+  has_snapshot_ = true;
+}
+
+// Of several that are on their way only the newest counts, as in an inbox that keeps one.
+void SimNetwork::adopt(uint32_t shard) {
+  const auto snapshot = std::exchange(engines_[shard].next_snapshot, nullptr);
+  if (snapshot == nullptr) return;
+  engines_[shard].engine->set_snapshot(snapshot, now_, actions_);
+  act(shard);
 }
 
 void SimNetwork::drain() {
-  engine_->drain(now_, actions_);
-  act();
+  for (uint32_t i = 0; i < shards(); ++i) {
+    engines_[i].engine->drain(now_, actions_);
+    act(i);
+  }
+}
+
+// Called from within a step of another shard.
+void SimNetwork::wake(uint32_t shard) {
+  later(random_delay(weather_.delay_max), [this, shard] {
+    engines_[shard].engine->on_wake(now_, actions_);
+    act(shard);
+  });
+}
+
+// ---- all shards ------------------------------------------------------------------------------
+
+proxy::EngineCounters SimNetwork::counters() const {
+  constexpr size_t kWords = sizeof(proxy::EngineCounters) / sizeof(uint64_t);
+  static_assert(sizeof(proxy::EngineCounters) % sizeof(uint64_t) == 0);
+  uint64_t sum[kWords] = {};
+  for (const Shard& shard : engines_) {
+    uint64_t part[kWords];
+    std::memcpy(part, shard.counters.get(), sizeof part);
+    for (size_t i = 0; i < kWords; ++i) sum[i] += part[i];
+  }
+  proxy::EngineCounters total{};
+  std::memcpy(&total, sum, sizeof sum);
+  return total;
+}
+
+size_t SimNetwork::open_downstream() const {
+  size_t open = 0;
+  for (const Shard& shard : engines_) open += shard.engine->open_downstream();
+  return open;
+}
+
+size_t SimNetwork::open_upstream() const {
+  size_t open = 0;
+  for (const Shard& shard : engines_) open += shard.engine->open_upstream();
+  return open;
+}
+
+Instant SimNetwork::next_deadline() const {
+  Instant next = kNever;
+  for (const Shard& shard : engines_) next = std::min(next, shard.engine->next_deadline());
+  return next;
+}
+
+size_t SimNetwork::wires_open() const {
+  size_t open = 0;
+  for (const Shard& shard : engines_) open += shard.by_id.size();
+  return open;
 }
 
 // ---- peers -----------------------------------------------------------------------------------
@@ -83,9 +161,12 @@ void SimNetwork::later(Duration after, std::function<void()> what) {
 
 // ---- wires -----------------------------------------------------------------------------------
 
+Duration SimNetwork::random_delay(Duration most) {
+  return Duration(static_cast<int64_t>(rng_.next() % static_cast<uint64_t>(most.count() + 1)));
+}
+
 Duration SimNetwork::some_delay(const Wire& wire) {
-  const int64_t most = weather_.delay_max.count() * (wire.slow ? 20 : 1);
-  return Duration(static_cast<int64_t>(rng_.next() % static_cast<uint64_t>(most + 1)));
+  return random_delay(weather_.delay_max * (wire.slow ? 20 : 1));
 }
 
 size_t SimNetwork::some_size(size_t available) {
@@ -123,9 +204,9 @@ void SimNetwork::deliver(Wire& wire) {
     event.kind = TransportEvent::Kind::kPeerFinished;
     wire.finish_told = true;
   }
-  engine_->on_transport(wire.id, event, now_, actions_);
+  engines_[wire.shard].engine->on_transport(wire.id, event, now_, actions_);
   event.data.owner = BufferRef();
-  act();
+  act(wire.shard);
   deliver_soon(wire);
 }
 
@@ -170,8 +251,7 @@ void SimNetwork::complete_send(Wire& wire) {
   // The peer first: what the engine does next (close) must not overtake these bytes.
   wire.peer->on_bytes(bytes);
   if (wire.cut) return;
-  engine_->on_transport(wire.id, event, now_, actions_);
-  act();
+  tell(wire, event);
 }
 
 // Both sides learn of a reset; bytes under way are lost.
@@ -186,8 +266,7 @@ void SimNetwork::cut(Wire& wire) {
     event.kind = TransportEvent::Kind::kFailed;
     event.failure = proxy::Failure::kReset;
     wire.iov = nullptr;
-    engine_->on_transport(wire.id, event, now_, actions_);
-    act();
+    tell(wire, event);
   });
 }
 
@@ -204,7 +283,7 @@ void SimNetwork::tell_end(Wire& wire, bool reset) {
 void SimNetwork::close(Wire& wire, Action& action) {
   NP_CHECK(!wire.engine_closed);
   wire.engine_closed = true;
-  by_id_.erase(wire.id.packed());
+  engines_[wire.shard].by_id.erase(wire.id.packed());
   if (wire.iov != nullptr && action.keep_alive != nullptr) {
     // The kernel may go on reading the bytes of a send under way for a while.
     const iovec* iov = wire.iov;
@@ -227,27 +306,34 @@ void SimNetwork::close(Wire& wire, Action& action) {
 
 // ---- actions ---------------------------------------------------------------------------------
 
-void SimNetwork::act() {
-  ++steps_;
-  // Actions never make the engine run at once, so one pass is enough.
-  proxy::ActionList batch;
-  batch.swap(actions_);
-  for (Action& action : batch) carry_out(action);
+void SimNetwork::tell(const Wire& wire, const TransportEvent& event) {
+  engines_[wire.shard].engine->on_transport(wire.id, event, now_, actions_);
+  act(wire.shard);
 }
 
-void SimNetwork::carry_out(Action& action) {
+void SimNetwork::act(uint32_t shard) {
+  // Actions never make an engine run at once, so one pass is enough.
+  proxy::ActionList batch;
+  batch.swap(actions_);
+  for (Action& action : batch) carry_out(shard, action);
+  if (watcher_) watcher_();
+}
+
+void SimNetwork::carry_out(uint32_t shard, Action& action) {
+  auto& by_id = engines_[shard].by_id;
   if (action.kind == Action::Kind::kConnect) {
     wires_.push_back(std::make_unique<Wire>());
     Wire& wire = *wires_.back();
     wire.id = action.connection;
+    wire.shard = shard;
     wire.upstream = true;
     wire.slow = rng_.below(kManyIds) < weather_.slow_reader;
-    NP_CHECK(by_id_.emplace(wire.id.packed(), &wire).second);
+    NP_CHECK(by_id.emplace(wire.id.packed(), &wire).second);
     connect_upstream(wire, action.target);
     return;
   }
-  const auto found = by_id_.find(action.connection.packed());
-  NP_CHECK(found != by_id_.end());  // nothing may be said about a connection after its kClose
+  const auto found = by_id.find(action.connection.packed());
+  NP_CHECK(found != by_id.end());  // nothing may be said about a connection after its kClose
   Wire* wire = found->second;
   switch (action.kind) {
     case Action::Kind::kReceive:
@@ -294,32 +380,33 @@ void SimNetwork::connect_upstream(Wire& wire, const proxy::ConnectTarget& target
       wire.peer = service->second();
       wire.peer->wire = &wire;
     }
-    engine_->on_transport(wire.id, event, now_, actions_);
-    act();
+    tell(wire, event);
     if (!refused && wire.peer != nullptr && !wire.engine_closed) wire.peer->on_open();
   });
 }
 
-size_t SimNetwork::wires_open() const {
-  return by_id_.size();
+// A busy or suspended machine serves deadlines late, never early.
+void SimNetwork::serve_deadline(Instant deadline) {
+  now_ = std::max(now_, deadline);
+  if (rng_.below(kManyIds) < weather_.late_timer_percent) {
+    now_ += random_delay(kLatest);
+  }
+  for (uint32_t i = 0; i < shards(); ++i) {
+    if (engines_[i].engine->next_deadline() > now_) continue;
+    engines_[i].engine->on_time(now_, actions_);
+    act(i);
+  }
 }
 
 bool SimNetwork::run(Duration limit) {
   const Instant end = now_ + limit;
   while (true) {
-    const Instant deadline = engine_->next_deadline();
+    const Instant deadline = next_deadline();
     const bool has_event = !events_.empty();
     if (!has_event && deadline == kNever) return true;
     if (!has_event || deadline < events_.top().at) {
       if (deadline > end) return false;
-      // A busy or suspended machine serves deadlines late, never early.
-      Instant at = std::max(now_, deadline);
-      if (rng_.below(kManyIds) < weather_.late_timer_percent) {
-        at += Duration(static_cast<int64_t>(rng_.next() % 3'000'000'000U));
-      }
-      now_ = at;
-      engine_->on_time(now_, actions_);
-      act();
+      serve_deadline(deadline);
       continue;
     }
     if (events_.top().at > end) return false;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// SimNetwork: carries out an Engine's Actions against scripted peers, in simulated time and from a
-// seed: short reads and writes, delays, resets, refused and swallowed connects. Independent events
-// are ordered by their random delays. Every receive buffer is counted and spoilt when it is given
-// back, every send is read only when it finishes, so that misuse of either shows.
+// SimNetwork: carries out the Actions of one Engine, or of several that share a NodeState, against
+// scripted peers, in simulated time and from a seed: short reads and writes, delays, resets,
+// refused and swallowed connects, wakes and policies that reach one shard later than another.
+// Independent events are ordered by their random delays. Every receive buffer is counted and spoilt
+// when it is given back, every send is read only when it finishes, so that misuse of either shows.
 #pragma once
 
 #include <functional>
@@ -17,6 +18,7 @@
 #include "proxy/counters.h"
 #include "proxy/engine.h"
 #include "proxy/limits.h"
+#include "proxy/node_state.h"
 
 namespace np::sim {
 
@@ -46,6 +48,7 @@ class Peer {
 
 struct Wire {
   proxy::ConnectionId id;
+  uint32_t shard = 0;  // whose connection it is
   Peer* peer = nullptr;
   bool upstream = false;
   bool slow = false;
@@ -62,9 +65,24 @@ struct Wire {
   uint32_t iov_count = 0;
 };
 
-class SimNetwork : public BufferOwner {
+// What of a NodeState would outlive a worker.
+class SimStore : public proxy::EjectionStore {
  public:
-  SimNetwork(uint64_t seed, const Weather& weather, const proxy::EngineLimits& limits);
+  void put(uint32_t service_id, const SocketAddress& endpoint, const Record& record) override {
+    records[{service_id, endpoint}] = record;
+  }
+  void erase(uint32_t service_id, const SocketAddress& endpoint) override {
+    records.erase({service_id, endpoint});
+  }
+  std::map<std::pair<uint32_t, SocketAddress>, Record> records;
+};
+
+class SimNetwork : public BufferOwner, public proxy::WakeSink {
+ public:
+  static constexpr size_t kLimitSlots = 8;
+
+  SimNetwork(uint64_t seed, uint32_t shards, const Weather& weather,
+             const proxy::EngineLimits& limits);
   ~SimNetwork() override;
 
   // What answers at an address.
@@ -79,17 +97,27 @@ class SimNetwork : public BufferOwner {
   Rng& rng() { return rng_; }
   Instant now() const { return now_; }
 
-  void set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot);
+  // The first reaches all shards at once, later ones each in its own time.
+  void set_snapshot(const std::shared_ptr<const policy::Snapshot>& snapshot);
   void drain();
   // Runs until nothing is left to happen, or `limit` is reached. False: limit reached.
   bool run(Duration limit);
+  // Looks at the world after every step.
+  void watch(std::function<void()> watcher) { watcher_ = std::move(watcher); }
 
-  proxy::Engine& engine() { return *engine_; }
-  proxy::EngineCounters& counters() { return *counters_; }
+  uint32_t shards() const { return static_cast<uint32_t>(engines_.size()); }
+  proxy::NodeState& node() { return *node_; }
+  const SimStore& store() const { return store_; }
+  const std::vector<LimitSlot>& limit_slots() const { return slots_; }
+  // Of all engines together.
+  proxy::EngineCounters counters() const;
+  size_t open_downstream() const;
+  size_t open_upstream() const;
+  Instant next_deadline() const;
   size_t buffers_out() const { return buffers_out_; }
   size_t wires_open() const;
   void recycle(Buffer* buffer) override;
-  uint64_t steps() const { return steps_; }
+  void wake(uint32_t shard) override;
 
  private:
   struct Event {
@@ -100,8 +128,11 @@ class SimNetwork : public BufferOwner {
       return at != other.at ? at > other.at : order > other.order;
     }
   };
-  void act();
-  void carry_out(proxy::Action& action);
+  void act(uint32_t shard);
+  void carry_out(uint32_t shard, proxy::Action& action);
+  void adopt(uint32_t shard);
+  void tell(const Wire& wire, const proxy::TransportEvent& event);
+  void serve_deadline(Instant deadline);
   void connect_upstream(Wire& wire, const proxy::ConnectTarget& target);
   void deliver_soon(Wire& wire);
   void deliver(Wire& wire);
@@ -110,21 +141,31 @@ class SimNetwork : public BufferOwner {
   void close(Wire& wire, proxy::Action& action);
   void cut(Wire& wire);
   void tell_end(Wire& wire, bool reset);
+  Duration random_delay(Duration most);
   Duration some_delay(const Wire& wire);
   size_t some_size(size_t available);
   BufferRef fill(std::string_view bytes);
+
+  struct Shard {
+    std::unique_ptr<proxy::EngineCounters> counters;
+    std::unique_ptr<proxy::Engine> engine;
+    std::unordered_map<uint64_t, Wire*> by_id;
+    std::shared_ptr<const policy::Snapshot> next_snapshot;  // on its way
+  };
 
   Rng rng_;
   Weather weather_;
   Instant now_{std::chrono::seconds(100)};
   uint64_t order_ = 0;
-  uint64_t steps_ = 0;
-  std::unique_ptr<proxy::EngineCounters> counters_;
-  std::unique_ptr<proxy::Engine> engine_;
+  SimStore store_;
+  std::vector<LimitSlot> slots_;
+  std::unique_ptr<proxy::NodeState> node_;
+  std::vector<Shard> engines_;
+  bool has_snapshot_ = false;
+  std::function<void()> watcher_;
   proxy::ActionList actions_;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::vector<std::unique_ptr<Wire>> wires_;
-  std::unordered_map<uint64_t, Wire*> by_id_;
   std::map<SocketAddress, std::function<Peer*()>> services_;
   size_t buffers_out_ = 0;
 };

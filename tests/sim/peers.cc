@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace np::sim {
 namespace {
@@ -49,6 +50,22 @@ std::string pattern(uint64_t id, size_t size) {
 
 // ---- Origin ----------------------------------------------------------------------------------
 
+// Counted as soon as its head is here, and until the last byte of the answer has been given away or
+// the connection is no more.
+void Origin::begin_request(const HttpMessage& request) {
+  if (counted_ != nullptr) return;
+  const Wish wish = read_wish(request.start);
+  const auto caller = ledger_.callers.find(wish.id);
+  if (!wish.valid || caller == ledger_.callers.end()) return;
+  counted_ = &ledger_.open[caller->second];
+  counted_->begin();
+  if (broken) ++ledger_.asked_of_broken;
+}
+
+void Origin::end_request() {
+  if (counted_ != nullptr) std::exchange(counted_, nullptr)->end();
+}
+
 void Origin::on_bytes(std::string_view bytes) {
   if (gone_) return;
   if (!reader_.feed(bytes)) {
@@ -59,8 +76,9 @@ void Origin::on_bytes(std::string_view bytes) {
   HttpMessage request;
   while (!gone_) {
     if (reader_.has_head() && !early_) {
+      begin_request(reader_.current());
       const Wish wish = read_wish(reader_.current().start);
-      if (wish.deed == Deed::kEarly) {
+      if (wish.deed == Deed::kEarly && !broken) {
         early_ = true;
         serve(reader_.current(), false);
       } else if (const std::string* expect = reader_.current().find("expect")) {
@@ -78,15 +96,22 @@ void Origin::on_bytes(std::string_view bytes) {
       network_.finish(*this);
       return;
     }
+    begin_request(request);
     serve(request, true);
     reader_.feed({});
   }
 }
 
 void Origin::on_finished() {
+  end_request();
   if (gone_) return;
   gone_ = true;
   network_.finish(*this);
+}
+
+void Origin::on_reset() {
+  end_request();
+  gone_ = true;
 }
 
 void Origin::restart() {
@@ -116,6 +141,10 @@ void Origin::serve(const HttpMessage& request, bool body_checked) {
     ledger_.violation("request body of " + std::to_string(wish.id) + " is not what was sent");
   }
   const bool head = method == "HEAD";
+  if (broken) {
+    answer(Deed::kError, wish.id, wish.size, head);
+    return;
+  }
   if (wish.deed == Deed::kSlow) {
     ++slow_answers_;
     network_.later(std::chrono::milliseconds(40), [this, wish, head] {
@@ -142,6 +171,10 @@ void Origin::send_body(uint64_t id, size_t size, bool chunked) {
 }
 
 void Origin::answer(Deed deed, uint64_t id, size_t size, bool head) {
+  // Nothing happens between here and the last byte, except where none is sent.
+  const bool never_ends =
+      deed == Deed::kHang || deed == Deed::kGarbage || (deed == Deed::kCutChunked && !head);
+  if (!never_ends) end_request();
   const std::string mark = "x-id: " + std::to_string(id) + "\r\n";
   const std::string length = "Content-Length: " + std::to_string(size) + "\r\n";
   const std::string ok = "HTTP/1.1 200 OK\r\n" + mark;
@@ -221,6 +254,7 @@ void Client::send_next() {
   waiting_.pop_front();
   if (old) plan.chunked = plan.expect = false;  // unknown to HTTP/1.0
   sent_.push_back(plan);
+  ledger_.callers[plan.id] = caller;
   ++ledger_.asked;
   std::string head = plan.method + " /s/" + std::to_string(plan.id) + "/" +
                      std::to_string(plan.answer_size) + "/" + static_cast<char>(plan.deed) +
@@ -300,12 +334,14 @@ void Client::check(const HttpMessage& answer) {
     }
     if (ledger_.clean) ledger_.violation("own answer in a clean world: " + answer.start);
     ++ledger_.own_answers;
+    if (answer.find("x-envoy-overloaded") != nullptr) ++ledger_.overloaded;
   } else {
     if (*id != std::to_string(plan.id)) {
       ledger_.violation("answer for " + *id + " given to " + std::to_string(plan.id));
     }
     const size_t size = plan.method == "HEAD" ? 0 : plan.answer_size;
-    if (is_cut(plan.deed) && plan.method != "HEAD") {
+    // An origin that only fails does so whatever it was asked for.
+    if (is_cut(plan.deed) && plan.method != "HEAD" && answer.status == 200) {
       ledger_.violation("a cut body ended cleanly: " + std::to_string(plan.id));
     }
     if (answer.body != pattern(plan.id, size)) {
@@ -413,6 +449,21 @@ void WebsocketClient::on_reset() {
 }
 
 // ---- echo ------------------------------------------------------------------------------------
+
+void EchoOrigin::on_open() {
+  open_ = true;
+  ledger_.open_tcp.begin();
+  network_.send(*this, greeting_);
+}
+
+void EchoOrigin::on_finished() {
+  network_.finish(*this);
+  end();
+}
+
+void EchoOrigin::end() {
+  if (std::exchange(open_, false)) ledger_.open_tcp.end();
+}
 
 EchoClient::EchoClient(SimNetwork& network, Ledger& ledger, uint64_t id, size_t size,
                        std::string greeting)

@@ -4,6 +4,7 @@
 // function of the request's id.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -36,6 +37,15 @@ enum class Deed : char {
 char pattern_byte(uint64_t id, size_t at);
 std::string pattern(uint64_t id, size_t size);
 
+// Requests (or opaque connections) that an origin has begun and not ended, by whose limits they
+// fall under: what the engines promise is looked at here, where they cannot see it.
+struct OpenCount {
+  uint32_t now = 0, most = 0;
+  void begin() { most = std::max(most, ++now); }
+  void end() { --now; }
+};
+inline constexpr uint32_t kCallers = 3;
+
 // What all peers of one world report to.
 struct Ledger {
   std::vector<std::string> violations;
@@ -46,6 +56,11 @@ struct Ledger {
   std::unordered_map<int, uint64_t> by_status;
   std::unordered_map<uint64_t, uint32_t> seen_by_origins;  // times a request arrived there
   bool clean = false;  // nothing goes wrong in this world: every answer must come from the origin
+  uint64_t overloaded = 0;       // own answers that say x-envoy-overloaded
+  uint64_t asked_of_broken = 0;  // requests that reached an origin that only fails
+  std::unordered_map<uint64_t, uint32_t> callers;  // of each request, by its id
+  OpenCount open[kCallers];                        // of each caller's requests, over all origins
+  OpenCount open_tcp;
   void violation(const std::string& what) { violations.push_back(what); }
 };
 
@@ -54,11 +69,14 @@ class Origin : public Peer {
   Origin(SimNetwork& network, Ledger& ledger) : network_(network), ledger_(ledger) {}
   void on_bytes(std::string_view bytes) override;
   void on_finished() override;
-  void on_reset() override { gone_ = true; }
+  void on_reset() override;
   // As the end of a process does: closes the connection if it has been used and is not in use.
   void restart();
+  bool broken = false;  // answers 503 to everything
 
  private:
+  void begin_request(const HttpMessage& request);
+  void end_request();
   void serve(const HttpMessage& request, bool body_checked);
   void answer(Deed deed, uint64_t id, size_t size, bool head);
   void send_body(uint64_t id, size_t size, bool chunked);
@@ -70,7 +88,8 @@ class Origin : public Peer {
   bool sent_continue_ = false;
   bool early_ = false;  // the current request has been answered before its end
   uint32_t served_ = 0;
-  uint32_t slow_answers_ = 0;  // that are still to come
+  uint32_t slow_answers_ = 0;     // that are still to come
+  OpenCount* counted_ = nullptr;  // where the current request is counted
 };
 
 struct Plan {
@@ -96,6 +115,7 @@ class Client : public Peer {
   bool old = false;            // HTTP/1.0: one request, FIN may tell the end
   bool finishes = false;       // FIN after the last request
   uint32_t leave_percent = 0;  // chance per request to vanish in the middle
+  uint32_t caller = 0;         // whose limits hold
 
  private:
   void send_next();
@@ -116,16 +136,20 @@ class Client : public Peer {
 // Opaque connections: the origin echoes; both sides check and half-close.
 class EchoOrigin : public Peer {
  public:
-  EchoOrigin(SimNetwork& network, std::string greeting)
-      : network_(network), greeting_(std::move(greeting)) {}
-  void on_open() override { network_.send(*this, greeting_); }
+  EchoOrigin(SimNetwork& network, Ledger& ledger, std::string greeting)
+      : network_(network), ledger_(ledger), greeting_(std::move(greeting)) {}
+  void on_open() override;
   void on_bytes(std::string_view bytes) override { network_.send(*this, bytes); }
-  void on_finished() override { network_.finish(*this); }
-  void on_reset() override {}
+  void on_finished() override;
+  void on_reset() override { end(); }
 
  private:
+  void end();
+
   SimNetwork& network_;
+  Ledger& ledger_;
   std::string greeting_;
+  bool open_ = false;
 };
 
 // Answers 101 and then echoes.

@@ -54,6 +54,7 @@ class CaptureCase(unittest.TestCase):
 
     NAME = "npcap"
     FLAGS: tuple[str, ...] = ()
+    THROUGH: tuple[str, ...] = ()  # a command that becomes the daemon
     BRIDGED = False
 
     def setUp(self) -> None:
@@ -68,7 +69,7 @@ class CaptureCase(unittest.TestCase):
             self.addCleanup(origin.close)
             origin.__enter__()
             setattr(self, f"origin_{version}", origin)
-        self.daemon = Daemon(self.NAME, "--workers", "2", *self.FLAGS, netns=self.host.netns)
+        self.daemon = Daemon(self.NAME, "--workers", "2", *self.FLAGS, netns=self.host.netns, through=self.THROUGH)
         self.addCleanup(self.daemon.close)
         self.daemon.start()
 

@@ -75,6 +75,7 @@ class EmbeddedCase(unittest.TestCase):
 
     routes: ClassVar[str] = TO_V1
     instance: ClassVar[str] = "npe2e"
+    workers: ClassVar[int] = 1
     port: ClassVar[int]
     daemon: ClassVar[Daemon]
     v1: ClassVar[HttpOrigin]
@@ -88,7 +89,7 @@ class EmbeddedCase(unittest.TestCase):
         cls.port = free_port()
         user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
         admin = f"127.0.0.1:{free_port()}"
-        flags = ["--no-capture", "--workers", "1", "--drain-time", "1s"]
+        flags = ["--no-capture", "--workers", str(cls.workers), "--drain-time", "1s"]
         cls.daemon = Daemon(cls.instance, *flags, admin=admin, user=user)
         cls.daemon.__enter__()
         cls.addClassCleanup(cls.daemon.close)

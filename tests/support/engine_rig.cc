@@ -22,7 +22,8 @@ void EngineRig::HeapBuffers::recycle(Buffer* buffer) {
   delete buffer;
 }
 
-EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits)
+EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits,
+                     proxy::QuotaWindows* windows)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
   proxy::EngineConfig config;
@@ -31,6 +32,7 @@ EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits
   config.shard = shard;
   config.limits = &limits;
   config.counters = counters_.get();
+  config.quota_windows = windows;
   engine_ = std::make_unique<proxy::Engine>(config);
 }
 

@@ -33,9 +33,12 @@ class EngineRig {
     std::shared_ptr<void> kept;
   };
 
-  explicit EngineRig(proxy::EngineLimits limits = {}) : EngineRig(nullptr, 0, limits) {}
+  // `windows`: shared with other rigs, as shards share them.
+  explicit EngineRig(proxy::EngineLimits limits = {}, proxy::QuotaWindows* windows = nullptr)
+      : EngineRig(nullptr, 0, limits, windows) {}
   // One of several engines that share `node`.
-  EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {});
+  EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {},
+            proxy::QuotaWindows* windows = nullptr);
 
   void use(const PolicyFixture& policy);
   // Index of the new client connection.

@@ -41,10 +41,14 @@ class Daemon:
     """One nodeproxyd (supervisor and worker). Use as a context manager."""
 
     def __init__(self, instance: str, *flags: str, netns: str | None = None, admin: str = "127.0.0.1:15190",
-                 user: str | None = None) -> None:
+                 user: str | None = None, ambient: str | None = None, through: tuple[str, ...] = ()) -> None:
+        """`ambient`: a capability that the unprivileged `user` starts with, such as net_bind_service.
+        `through`: a command that the daemon's command line is given to, and that becomes the daemon."""
         self.instance = instance
         self.netns = netns
         self.user = user
+        self.ambient = ambient
+        self.through = through
         self.dir = Path(tempfile.mkdtemp(prefix=f"np-{instance}-"))
         os.chmod(self.dir, 0o755)
         self.run_dir = self.dir / "run"
@@ -66,10 +70,11 @@ class Daemon:
         self.close()
 
     def start(self) -> None:
-        command = [str(NODEPROXYD), *self.flags]
+        command = [*self.through, str(NODEPROXYD), *self.flags]
         if self.user:
             shutil.chown(self.dir, self.user)
-            command = ["setpriv", "--reuid", self.user, "--regid", self.user, "--clear-groups", *command]
+            given = [f"--inh-caps=+{self.ambient}", f"--ambient-caps=+{self.ambient}"] if self.ambient else []
+            command = ["setpriv", "--reuid", self.user, "--regid", self.user, "--clear-groups", *given, *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(in_netns(self.netns, command), stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True)

@@ -47,7 +47,12 @@ class Step:
         return self.pages(1, 1, user).observations[0]
 
     def pages(
-        self, requests: int, parallel: int, user: str = "", keep_alive: bool = False
+        self,
+        requests: int,
+        parallel: int,
+        user: str = "",
+        keep_alive: bool = False,
+        rate: float = 0.0,
     ) -> LoadResult:
         headers = {"Cookie": f"user={user}"} if user else {}
         spec = LoadSpec(
@@ -58,6 +63,7 @@ class Step:
             requests,
             parallel,
             keep_alive,
+            rate=rate,
         )
         return send(spec, lambda done, all_: terminal.progress(f"{done} of {all_} pages"))
 
@@ -70,6 +76,7 @@ class Step:
         parallel: int = 1,
         keep_alive: bool = False,
         address: str = "",
+        rate: float = 0.0,
     ) -> LoadResult:
         """Calls SERVICE by name (or by one of its cluster addresses) from inside a pod, where the
         call is captured."""
@@ -81,6 +88,7 @@ class Step:
             requests,
             parallel,
             keep_alive,
+            rate=rate,
         )
         return self.world.load_from_pod(pod, spec)
 

@@ -57,9 +57,11 @@ class Nodectl:
         done = run(self.command(arguments), check=check, stdin=stdin, cwd=layout.ROOT)
         return done.stdout + done.stderr
 
-    def shown(self, *arguments: str) -> str:
-        terminal.say(f"  $ {shlex.join(self.command(arguments))}")
-        output = self.quiet(*arguments)
+    def shown(self, *arguments: str, stdin: str = "") -> str:
+        terminal.say(f"  $ {shlex.join(self.command(arguments))}{' <<EOF' if stdin else ''}")
+        for line in [*stdin.rstrip().splitlines(), "EOF"] if stdin else []:
+            terminal.say(terminal.dim(f"  {line}"))
+        output = self.quiet(*arguments, stdin=stdin)
         for line in output.rstrip().splitlines():
             terminal.say(terminal.dim(f"    {line}"))
         return output
@@ -106,6 +108,9 @@ class Daemon:
     def add_pod(self, nodectl: Nodectl, pod: PodSpec) -> None:
         addresses = ["--ip", pod.ipv4, "--ip", pod.ipv6]
         nodectl.quiet("pod", "add", pod.name, *addresses, "--ifname", pod.veth, "-l", pod.labels)
+
+    def remove_pod(self, nodectl: Nodectl, pod: PodSpec) -> None:
+        nodectl.quiet("pod", "remove", pod.name)
 
     def stop(self) -> None:
         if self._process is None:

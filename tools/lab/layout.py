@@ -52,10 +52,11 @@ class PodSpec:
     version: str
     host_part: int  # last part of both addresses
     environment: dict[str, str] = field(default_factory=dict)
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.app}-{self.version}"
+        return f"{self.app}-{self.version}{self.suffix}"
 
     @property
     def netns(self) -> str:
@@ -87,3 +88,6 @@ PODS = (
     PodSpec("reviews", "v3", 33),
     PodSpec("ratings", "v1", 41),
 )
+
+# Step 8 starts it: a second pod of ratings v1, of which every answer is a 500.
+BROKEN_POD = PodSpec("ratings", "v1", 42, {"RATINGS_FAIL": "1"}, "-broken")

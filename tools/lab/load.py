@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 VERSION_FORM = re.compile(r'data-reviews-version="([^"]*)"')
 COLOR_FORM = re.compile(r'data-color="([^"]*)"')
 SORRY = "Sorry, product reviews are currently unavailable for this book"
+TEXT_BYTES = 200
 RATINGS_MISSING = "Ratings service is currently unavailable"
 
 
@@ -33,6 +34,7 @@ class LoadSpec:
     parallel: int = 1
     keep_alive: bool = False
     timeout_seconds: float = 20.0
+    rate: float = 0.0  # requests per second, whatever the answers take; 0: as fast as they come
 
     def to_json(self) -> dict[str, object]:
         return dataclasses.asdict(self)
@@ -45,6 +47,8 @@ class Observation:
     version: str = ""  # of reviews
     stars: str = ""  # none, black, red, sorry or missing
     error: str = ""
+    overloaded: bool = False  # the proxy says so: x-envoy-overloaded
+    text: str = ""  # of an answer that is not 200
 
     @property
     def key(self) -> str:
@@ -156,7 +160,11 @@ class Client:
             version, stars = read_page(text)
         elif response.status == 200 and kind == "application/json":
             version, stars = read_json(text)
-        return Observation(response.status, seconds, version, stars)
+        overloaded = response.headers.get("x-envoy-overloaded") == "true"
+        shown = "" if response.status == 200 else text[:TEXT_BYTES]
+        return Observation(
+            response.status, seconds, version, stars, overloaded=overloaded, text=shown
+        )
 
     def close(self) -> None:
         if self._connection is not None:
@@ -170,18 +178,20 @@ Progress = Callable[[int, int], None]
 def send(spec: LoadSpec, progress: Progress | None = None) -> LoadResult:
     """Sends all requests, `parallel` at a time; progress(done, all) is called now and then."""
     lock = threading.Lock()
-    remaining = spec.requests
+    taken = 0
     observations: list[Observation] = []
     clients = [Client(spec) for _ in range(spec.parallel)]
 
-    def take() -> bool:
-        nonlocal remaining
+    def take() -> int:
+        nonlocal taken
         with lock:
-            remaining -= 1
-            return remaining >= 0
+            taken += 1
+            return taken - 1
 
     def work(client: Client) -> None:
-        while take():
+        while (number := take()) < spec.requests:
+            if spec.rate > 0:
+                time.sleep(max(0.0, started + number / spec.rate - time.monotonic()))
             seen = client.get()
             with lock:
                 observations.append(seen)

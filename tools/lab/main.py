@@ -35,6 +35,8 @@ def parse_arguments() -> argparse.Namespace:
                         choices=STEP_NUMBERS, help="lab: only step N (may be given again)")  # fmt: skip
     parser.add_argument("--keep", action="store_true",
                         help="lab: leave everything running afterwards, until Ctrl-C")  # fmt: skip
+    parser.add_argument("--long", action="store_true",
+                        help="lab: measure rates for a minute instead of seconds")  # fmt: skip
     parser.add_argument("--port", type=int, default=layout.GATEWAY_PORT,
                         help="port of the gateway (default 8080)")  # fmt: skip
     return parser.parse_args()
@@ -120,7 +122,7 @@ def main() -> int:
     clean(say_so=True)
     if options.what == "clean":
         return 0
-    world = World(options.port)
+    world = World(options.port, options.long)
     code = 1
     try:
         code = work(options, world)

@@ -72,6 +72,12 @@ def write_hosts(netns: str) -> None:
     (folder / "resolv.conf").write_text("# no name server: names come from /etc/hosts\n")
 
 
+def remove_network(pod: PodSpec) -> None:
+    run(["ip", "netns", "delete", pod.netns], check=False)
+    run(["ip", "link", "delete", pod.veth], check=False)
+    shutil.rmtree(NETNS_ETC / pod.netns, ignore_errors=True)
+
+
 def netns_names() -> list[str]:
     listed = run(["ip", "netns", "list"]).stdout.splitlines()
     names = [line.split()[0] for line in listed if line.strip()]
@@ -114,7 +120,7 @@ def remove_all() -> int:
         run(["ip", "netns", "delete", name], check=False)
         shutil.rmtree(NETNS_ETC / name, ignore_errors=True)
     # Deleting the namespace deletes the veth, a moment later; a half-made pod may have one alone.
-    for pod in layout.PODS:
+    for pod in (*layout.PODS, layout.BROKEN_POD):
         run(["ip", "link", "delete", pod.veth], check=False)
     if NETNS_ETC.is_dir() and not any(NETNS_ETC.iterdir()):
         NETNS_ETC.rmdir()
@@ -198,6 +204,11 @@ class Application:
             )
 
         wait_until(f"{pod.name} answers on {pod.ipv4} and {pod.ipv6}", START_SECONDS, answers)
+
+    def stop_one(self, pod: PodSpec) -> None:
+        process = self._running.pop(pod.name)
+        end_processes([process.pid])
+        process.wait()
 
     def check_alive(self) -> None:
         for name, process in self._running.items():

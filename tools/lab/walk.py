@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab import steps
+from lab import limits, rate_limit, steps
 from lab.checks import Step
 from lab.shell import LabError, terminal
 from lab.steps import NEW, OLD, Api
@@ -35,6 +35,8 @@ def _story() -> tuple[tuple[str, Action], ...]:
         ("undo", steps.undo_both),
         ("half to v3", steps.half_to_v3),
         ("all to v3", steps.all_to_v3),
+        ("circuit breaker", limits.circuit_breaker),
+        ("ejection", limits.ejection),
     )
 
 
@@ -51,9 +53,9 @@ ENTRIES = (
     Entry(4, "undo", (("", steps.undo_both),), (OLD.all_v1, OLD.test_v2, OLD.delay)),
     Entry(5, "half to v3", (("", steps.half_to_v3),), (OLD.all_v1,)),
     Entry(6, "all to v3", (("", steps.all_to_v3),), (OLD.all_v1, OLD.half_v3)),
-    Entry(7, "circuit breaker"),
-    Entry(8, "ejection"),
-    Entry(9, "rate limit"),
+    Entry(7, "circuit breaker", (("", limits.circuit_breaker),), (OLD.all_v1, OLD.all_v3)),
+    Entry(8, "ejection", (("", limits.ejection),), (OLD.all_v1, OLD.all_v3)),
+    Entry(9, "rate limit", (("", rate_limit.rate_limit),), (OLD.all_v1, OLD.all_v3)),
     Entry(10, "look: dashboard, top, Prometheus"),
     Entry(11, "the kernel's view"),
     Entry(12, "today's API: the same story", _story(), is_today=True),

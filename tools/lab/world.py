@@ -7,6 +7,7 @@ import json
 
 from lab import daemon, layout, pods
 from lab.daemon import Daemon, Nodectl
+from lab.layout import PodSpec
 from lab.load import LoadResult, LoadSpec
 from lab.pods import Application
 from lab.shell import LabError, run, terminal, wait_until
@@ -16,8 +17,9 @@ PROBE_FILE = layout.ROOT / "tools" / "lab" / "load.py"
 
 
 class World:
-    def __init__(self, gateway_port: int) -> None:
+    def __init__(self, gateway_port: int, is_long: bool = False) -> None:
         self.gateway_port = gateway_port
+        self.is_long = is_long  # measurements that take a minute
         self.application = Application(layout.WORK_DIR)
         self.daemon = Daemon()
         self.nodectl = Nodectl()
@@ -63,6 +65,26 @@ class World:
     def check_alive(self) -> None:
         self.daemon.check_alive()
         self.application.check_alive()
+
+    def add_pod(self, pod: PodSpec) -> None:
+        pods.make_network(pod)
+        self.application.start(pod)
+        self.application.wait_ready(pod)
+        self.daemon.add_pod(self.nodectl, pod)
+
+    def remove_pod(self, pod: PodSpec) -> None:
+        self.daemon.remove_pod(self.nodectl, pod)
+        self.application.stop_one(pod)
+        pods.remove_network(pod)
+
+    def counter(self, name: str) -> int:
+        status = json.loads(self.nodectl.quiet("status", "-o", "json"))
+        return int(status["counters"][name])
+
+    def endpoints(self, service: str) -> dict[str, dict[str, object]]:
+        """By pod, as `nodectl endpoints` sees them."""
+        listed = json.loads(self.nodectl.quiet("endpoints", service, "-o", "json"))
+        return {str(one["pod"]).rpartition("/")[2]: one for one in listed}
 
     def load_from_pod(self, pod: str, spec: LoadSpec) -> LoadResult:
         """Sends requests from inside a pod's namespace, where they are captured."""

@@ -116,6 +116,10 @@ void add_verbs(CLI::App& app, Invocation& invocation) {
                      "what is not there counts as deleted");
     } else if (name == "endpoints") {
       verb->add_option("SERVICE", invocation.service, "a service's name or host");
+    } else if (name == "uneject") {
+      verb->add_option("SERVICE", invocation.service, "a service's name or host")->required();
+      verb->add_option("ADDR", invocation.address, "ADDRESS:PORT, or ADDRESS for every port")
+          ->required();
     } else if (name == "detach") {
       verb->add_flag("--all", invocation.all, "every pod of this node")->required();
     } else if (name == "completion") {
@@ -159,7 +163,8 @@ const std::vector<VerbInfo>& verb_infos() {
       {"diff", "what apply would change", false, true},
       {"validate", "check files without a daemon", false, true},
       {"pod", "pods of this node: add, remove, list", false, false},
-      {"endpoints", "addresses behind services", false, false},
+      {"endpoints", "addresses behind services, and who is ejected", false, false},
+      {"uneject", "bring an ejected endpoint back now", false, false},
       {"status", "the daemon's state and counters", false, false},
       {"drain", "stop the daemon when its connections have ended", false, false},
       {"detach", "stop capturing: traffic goes direct", false, false},

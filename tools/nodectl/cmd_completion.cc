@@ -94,7 +94,7 @@ _nodectl() {
       elif [[ "$kind" == remove ]]; then
         COMPREPLY=($(compgen -W "$(_nodectl_names pod)" -- "$current"))
       fi ;;
-    endpoints) COMPREPLY=($(compgen -W "$(_nodectl_names service)" -- "$current")) ;;
+    endpoints|uneject) COMPREPLY=($(compgen -W "$(_nodectl_names service)" -- "$current")) ;;
     completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")) ;;
   esac
 }

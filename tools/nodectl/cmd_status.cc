@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// status, endpoints, drain, detach.
+// status, drain, detach.
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -46,22 +46,12 @@ void print_status(const Json& status) {
   print("\n" + counters.to_string());
 }
 
-void print_endpoints(const Json& endpoints) {
-  Table table({"SERVICE", "SUBSET", "ADDRESS", "POD", "WEIGHT", "STATE"});
-  for (const Json& endpoint : endpoints) {
-    table.add({endpoint.value("service", ""), endpoint.value("subset", ""),
-               endpoint.value("address", ""), endpoint.value("pod", ""),
-               std::to_string(endpoint.value("weight", 0U)), endpoint.value("state", "")});
-  }
-  print(table.to_string());
-}
-
 void print_manual_detach() {
   std::fprintf(stderr,
                "To stop capturing without a daemon, as root:\n"
-               "  rm -r /sys/fs/bpf/nodeproxy/v1/links   # Linux 6.6 and later: programs detach\n"
+               "  rm -r /sys/fs/bpf/nodeproxy/v*/links   # Linux 6.6 and later: programs detach\n"
                "  tc qdisc del dev VETH clsact           # before: once per pod's interface\n"
-               "With --instance NAME the pins are below /sys/fs/bpf/NAME/v1.\n");
+               "With --instance NAME the pins are below /sys/fs/bpf/NAME.\n");
 }
 
 }  // namespace
@@ -76,23 +66,6 @@ int run_status(const Invocation& invocation) {
     print(to_yaml(answer));
   } else {
     print_status(answer);
-  }
-  return kExitDone;
-}
-
-int run_endpoints(const Invocation& invocation) {
-  Json answer;
-  const Json request = {
-      {"verb", "endpoints"}, {"service", invocation.service}, {"namespace", invocation.ns}};
-  if (!ask_or_complain(invocation.run_dir, request, answer)) return kExitFailed;
-  if (invocation.output == Output::kJson) {
-    print(answer["endpoints"].dump(2) + "\n");
-  } else if (invocation.output == Output::kYaml) {
-    print(to_yaml(answer["endpoints"]));
-  } else if (answer["endpoints"].empty()) {
-    std::fprintf(stderr, "No services are known.\n");
-  } else {
-    print_endpoints(answer["endpoints"]);
   }
   return kExitDone;
 }

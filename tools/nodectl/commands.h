@@ -15,6 +15,7 @@ int run_diff(const Invocation& invocation);
 int run_validate(const Invocation& invocation);  // offline
 int run_pod(const Invocation& invocation);       // pod add, pod remove, pod list
 int run_endpoints(const Invocation& invocation);
+int run_uneject(const Invocation& invocation);
 int run_status(const Invocation& invocation);
 int run_drain(const Invocation& invocation);
 int run_detach(const Invocation& invocation);

@@ -34,6 +34,7 @@ struct Invocation {
   std::map<std::string, std::string> pod_labels;
 
   std::string service;
+  std::string address;  // uneject
   std::string shell;
   bool all = false;  // detach --all
 };

@@ -29,6 +29,7 @@ constexpr std::array kCommands = {
     Command{"pod-list", np::nodectl::run_pod},
     Command{"status", np::nodectl::run_status},
     Command{"endpoints", np::nodectl::run_endpoints},
+    Command{"uneject", np::nodectl::run_uneject},
     Command{"drain", np::nodectl::run_drain},
     Command{"detach", np::nodectl::run_detach},
     Command{"completion", np::nodectl::run_completion},

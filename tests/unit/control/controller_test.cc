@@ -215,12 +215,44 @@ TEST_F(ControllerTest, AListenerThatIsTakenAtStartDoesNotStopTheNode) {
 
 TEST_F(ControllerTest, AnObjectNotYetInEffectSaysSo) {
   const ChangeAnswer answer = apply(
-      "apiVersion: config.istio.io/v1alpha2\nkind: denier\nmetadata:\n  name: handler\n"
-      "spec:\n  status:\n    code: 7\n    message: Not allowed\n");
+      "apiVersion: config.istio.io/v1alpha2\nkind: EgressRule\nmetadata:\n  name: apis\n"
+      "spec:\n  destination:\n    service: www.example.com\n  ports:\n  - port: 443\n"
+      "    protocol: https\n");
   ASSERT_FALSE(answer.is_refused());
   const ObjectStatus& status = controller_->statuses().of(answer.changes[0].id);
   EXPECT_EQ(status.state, ObjectStatus::State::kNotYetInEffect);
   EXPECT_THAT(status.reason, Not(IsEmpty()));
+}
+
+// One object after the other, in the wrong order: each says what it still needs.
+TEST_F(ControllerTest, RateLimitsSayWhetherTheyActAndHowFar) {
+  const std::string api = "apiVersion: config.istio.io/v1alpha2\nkind: ";
+  const std::string rule = api +
+                           "rule\nmetadata: {name: r, namespace: istio-system}\nspec: {actions: "
+                           "[{handler: h.memquota, instances: [q.quota]}]}\n---\n";
+  const std::string quota =
+      api + "quota\nmetadata: {name: q, namespace: istio-system}\nspec: {dimensions: {}}\n---\n";
+  const std::string handler =
+      api +
+      "memquota\nmetadata: {name: h, namespace: istio-system}\nspec: {quotas: [{name: q.quota, "
+      "maxAmount: 1, validDuration: 1s}]}\n---\n";
+  const auto text = [this](const std::string& kind, const std::string& name) {
+    const ObjectStatus& status =
+        controller_->statuses().of({"config.istio.io", kind, "istio-system", name});
+    return to_text(status) + (status.reason.empty() ? "" : ": " + status.reason);
+  };
+  const ChangeAnswer first = apply(service("reviews") + "---\n" + rule);
+  EXPECT_THAT(first.warnings, ElementsAre("rule istio-system/r is inactive: there is no memquota "
+                                          "istio-system/h"));
+  EXPECT_EQ(text("rule", "r"), "inactive: there is no memquota istio-system/h");
+  apply(handler);
+  EXPECT_EQ(text("rule", "r"), "inactive: there is no quota istio-system/q");
+  EXPECT_EQ(text("memquota", "h"), "inactive: no rule in effect uses it");
+  const ChangeAnswer last = apply(quota);
+  EXPECT_THAT(last.warnings, IsEmpty());
+  EXPECT_EQ(text("rule", "r"), "in effect");
+  EXPECT_EQ(text("memquota", "h"), "in effect, per node");
+  EXPECT_EQ(text("quota", "q"), "in effect");
 }
 
 // ---- pods -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ TEST(Instance, DefaultNamesAreThePromisedOnes) {
   ASSERT_TRUE(names.has_value());
   EXPECT_EQ(names->np0, "np0");
   EXPECT_EQ(names->netns_path, "/run/netns/nodeproxy");
-  EXPECT_EQ(names->pin_root, "/sys/fs/bpf/nodeproxy/v1");
+  EXPECT_EQ(names->pin_base, "/sys/fs/bpf/nodeproxy");
 }
 
 TEST(Instance, LongNamesStillMakeInterfaceNames) {

@@ -59,6 +59,20 @@ TEST_F(CompileClusterTest, OnlyReadyPodsOfTheNamespaceAreEndpoints) {
   EXPECT_THAT(addresses(world.cluster(kWhole)), ElementsAre("10.1.0.2:9080", "10.1.0.3:9080"));
 }
 
+TEST_F(CompileClusterTest, WhoWasAwayJoinsAnew) {
+  const auto joined = [&](size_t index) {
+    return to_ns(world.cluster(kWhole)->endpoints.at(index).joined);
+  };
+  world.compile(instant_from_ns(10));
+  world.model.pods[0].ready = false;
+  world.compile(instant_from_ns(20));
+  EXPECT_EQ(joined(0), 10U) << "a new snapshot alone changes nothing";
+  world.model.pods[0].ready = true;
+  world.compile(instant_from_ns(30));
+  EXPECT_EQ(joined(0), 30U);
+  EXPECT_EQ(joined(1), 10U);
+}
+
 TEST_F(CompileClusterTest, StaticEndpointsTakeLabelsFromTheirPods) {
   world.model.services[0].selector.clear();
   StaticEndpoint known;

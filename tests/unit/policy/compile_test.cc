@@ -241,7 +241,9 @@ TEST_F(CompileTest, UnknownRouteHostIsReported) {
 
 TEST_F(CompileTest, ActionsAreCopied) {
   RouteRule all = rule("", {}, {to_version(kReviews, "v1")});
-  all.fault = Fault{Fault::Delay{std::chrono::seconds(7), kPerMillion}, Fault::Abort{500, 10}};
+  all.fault.emplace();
+  all.fault->delay = Fault::Delay{std::chrono::seconds(7), kPerMillion};
+  all.fault->abort = Fault::Abort{500, 10};
   all.timeout = std::chrono::seconds(3);
   all.retry.emplace().attempts = 2;
   all.mirrors.push_back({to_version(kReviews, "v3"), 1000});
@@ -257,7 +259,7 @@ TEST_F(CompileTest, ActionsAreCopied) {
   RequestView request;
   request.path = "/";
   const Route& route = *world.match(kReviewsAddress, request).route;
-  EXPECT_EQ(route.fault->delay->fixed, std::chrono::seconds(7));
+  EXPECT_EQ(route.fault->delay->shape.a, std::chrono::seconds(7));
   EXPECT_EQ(route.fault->abort->http_status, 500);
   EXPECT_EQ(route.timeout, std::chrono::seconds(3));
   EXPECT_EQ(route.retry.attempts, 2U);

@@ -13,6 +13,7 @@
 #include "proxy/counters.h"
 #include "proxy/engine.h"
 #include "proxy/pipe.h"
+#include "tests/support/check_fixture.h"
 #include "tests/support/policy_fixture.h"
 
 namespace {
@@ -96,7 +97,8 @@ class Loop {
       opened_ = true;
       step(origin_, event);
     }
-    receive(origin_, answer);
+    const uint64_t asked = counters.upstream_rq_total;
+    if (std::exchange(asked_, asked) != asked) receive(origin_, answer);
     if (engine_->next_deadline() <= now_) {
       g_counting = true;
       engine_->on_time(now_, actions_);
@@ -141,11 +143,12 @@ class Loop {
   proxy::ActionList actions_;
   proxy::ConnectionId client_, origin_;
   bool opened_ = false;
+  uint64_t asked_ = 0;
   Instant now_{std::chrono::seconds(10)};
 };
 
 void run(policy::Route& route, PolicyFixture& policy, const std::string& request,
-         const std::string& answer) {
+         const std::string& answer, uint64_t refused = 0) {
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
   policy.capture(kService, &table);
@@ -154,7 +157,8 @@ void run(policy::Route& route, PolicyFixture& policy, const std::string& request
   g_allocations = 0;
   for (int i = 0; i < 100'000; ++i) loop.exchange(request, answer);
   EXPECT_EQ(g_allocations, 0U);
-  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U);
+  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U - refused);
+  EXPECT_EQ(loop.counters.downstream_rq_refused, refused);
   EXPECT_EQ(loop.buffers.free_count(), 32U);
 }
 
@@ -344,6 +348,35 @@ TEST(Allocation, NoneForCallersThatAskForTimeoutsAndRetries) {
       "x-envoy-upstream-rq-per-try-timeout-ms: 3000\r\nx-envoy-max-retries: 2\r\n"
       "x-envoy-retry-on: gateway-error,connect-failure,nonsense\r\n\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+}
+
+TEST(Allocation, NoneWithAQuotaInForce) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80"});
+  CheckFixture checks(policy);
+  checks.pod("caller", "10.0.0.9", {{"app", "web"}, {"version", "v1"}});
+  policy::CheckRule& rule =
+      checks.rule(cluster, "\"^/pro\".matches(request.path) && request.headers[\"a\"] == \"1,2\"");
+  checks.quota(rule, "hits", 1'000'000,
+               {"source.labels[\"app\"] | source.service | \"unknown\"", "source.ip",
+                "destination.labels[\"version\"] | \"unknown\"", "destination.port"});
+  checks.quota(checks.rule(cluster, "source.user == \"skipped\""), "never", 0);
+  // Nine times in ten the same request again, then charged anew.
+  run(policy.add_route(&cluster), policy,
+      "GET /products?id=7 HTTP/1.1\r\nHost: shop.example\r\nA: 1\r\nx-request-id: same\r\n"
+      "A: 2\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+}
+
+TEST(Allocation, NoneForRequestsThatAreRefused) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80"});
+  CheckFixture checks(policy);
+  checks.pod("caller", "10.0.0.9", {{"app", "web"}});
+  checks.quota(checks.rule(cluster), "hits", 1, {"source.labels[\"app\"]"});
+  // One request each 0.1 ms, one of them each second is granted.
+  run(policy.add_route(&cluster), policy, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 101'000 - 11);
 }
 
 }  // namespace

@@ -49,9 +49,11 @@ class Ejection : public ::testing::Test {
   }
   EndpointHealth& at(size_t i) { return health->endpoint(cluster->endpoints[i].address); }
   ServiceHealth::Verdict answer(size_t i, uint16_t status, bool probation = false) {
+    health->adopt(*cluster, now, 0);  // the rules may have been changed by the test
     return health->report(at(i), *cluster, {TryResult::Kind::kAnswered, status}, probation, now, 0);
   }
   ServiceHealth::Verdict fail(size_t i, TryResult::Kind kind) {
+    health->adopt(*cluster, now, 0);
     return health->report(at(i), *cluster, {kind, 0}, false, now, 0);
   }
   ServiceHealth::Standing standing() {
@@ -102,6 +104,32 @@ TEST_F(Ejection, GatewayErrorsAreARowOfTheirOwn) {
   const auto verdict = answer(0, 504);
   EXPECT_TRUE(verdict.ejected);
   EXPECT_EQ(verdict.cause, EjectionCause::kConsecutiveGateway);
+}
+
+// A 500 is no gateway error: where only these count, an endpoint that answers so is as good as any
+// and takes as many requests at once.
+TEST_F(Ejection, WhatNoRuleCountsHoldsBackNobody) {
+  use(2);
+  cluster->outlier->consecutive_5xx = 0;
+  cluster->outlier->consecutive_gateway_errors = 2;
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kNoRoom);
+  EXPECT_FALSE(answer(0, 500, true).ejected);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(ask(0), Permit::kPlain);
+  EXPECT_FALSE(answer(0, 500, true).ejected);
+  answer(0, 502);
+  EXPECT_TRUE(answer(0, 503).ejected);
+}
+
+// What only says that it cannot be reached has not shown that it answers well.
+TEST_F(Ejection, AConnectThatFailedProvesNothing) {
+  use(2);
+  cluster->outlier->split_local_origin = true;
+  cluster->outlier->consecutive_local_origin_failures = 0;
+  fail(0, TryResult::Kind::kConnectFailed);
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_EQ(ask(0), Permit::kNoRoom);
 }
 
 TEST_F(Ejection, LocalFailuresCountAsGatewayErrorsUnlessSplit) {
@@ -244,11 +272,72 @@ TEST_F(Ejection, UnansweredAtTheKillIsAFailure) {
   NodeState successor(1, seams);
   ServiceHealth& next = successor.health(7);
   ServiceHealth::Restored record;
-  record.failures = 1;
+  record.unanswered = 1;
   next.restore(broken, record, now);
   next.adopt(*cluster, now, 0);
   EXPECT_TRUE(next.endpoint(broken).is_ejected());
   EXPECT_TRUE(store.records[broken].ejected);
+}
+
+// Failures that the next worker finds may have been of any kind: the same count, no other.
+TEST_F(Ejection, WhatTheNextWorkerFindsIsNotMoreThanItWas) {
+  use(3);
+  cluster->outlier->consecutive_5xx = 5;
+  cluster->outlier->consecutive_gateway_errors = 2;
+  cluster->outlier->split_local_origin = true;
+  cluster->outlier->consecutive_local_origin_failures = 3;
+  for (int i = 0; i < 4; ++i) answer(0, 500);
+  fail(1, TryResult::Kind::kConnectFailed);
+  fail(1, TryResult::Kind::kConnectFailed);
+  NodeState successor(1, seams);
+  ServiceHealth& next = successor.health(7);
+  for (const auto& [address, found] : std::map(store.records)) {
+    ServiceHealth::Restored record;
+    record.failures = found.failures;
+    record.unanswered = found.unanswered;
+    next.restore(address, record, now);
+  }
+  next.adopt(*cluster, now, 0);
+  for (const policy::Endpoint& listed : cluster->endpoints) {
+    EXPECT_FALSE(next.endpoint(listed.address).is_ejected());
+  }
+}
+
+// With the split a request cut off by the kill is a local failure, no 5xx.
+TEST_F(Ejection, UnansweredAtTheKillIsALocalFailureWhereTheseAreSplit) {
+  use(2);
+  cluster->outlier->split_local_origin = true;
+  cluster->outlier->consecutive_local_origin_failures = 2;
+  const SocketAddress asked = cluster->endpoints[0].address;
+  for (const uint32_t unanswered : {1U, 2U}) {
+    NodeState successor(1, seams);
+    ServiceHealth& next = successor.health(7);
+    ServiceHealth::Restored record;
+    record.unanswered = unanswered;
+    next.restore(asked, record, now);
+    next.adopt(*cluster, now, 0);
+    EXPECT_EQ(next.endpoint(asked).is_ejected(), unanswered == 2);
+  }
+}
+
+TEST_F(Ejection, WhoJoinsAtTheAddressOfAnotherBeginsAnew) {
+  use(2);
+  for (policy::Endpoint& listed : cluster->endpoints) listed.joined = now;
+  health->adopt(*cluster, now, 0);
+  EXPECT_TRUE(answer(0, 500).ejected);
+  health->adopt(*cluster, now + seconds(1), 0);  // a reload
+  EXPECT_TRUE(at(0).is_ejected());
+  cluster->endpoints[0].joined = now + seconds(5);
+  health->adopt(*cluster, now + seconds(5), 0);
+  EXPECT_FALSE(at(0).is_ejected());
+  EXPECT_TRUE(store.records.empty());
+  EXPECT_EQ(health->views().front().failures.size() + health->views().back().failures.size(), 0U);
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  EXPECT_TRUE(answer(0, 500, true).ejected);
+  EXPECT_EQ(at(0).ejections, 1U);
+  cluster->endpoints[0].joined = now;  // a request of an older policy
+  health->adopt(*cluster, now + seconds(6), 0);
+  EXPECT_TRUE(at(0).is_ejected());
 }
 
 TEST_F(Ejection, AnEjectionStandsAndEndsWhenItShould) {

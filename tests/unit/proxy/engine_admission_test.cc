@@ -168,6 +168,30 @@ TEST_F(EngineAdmission, CallersHaveLimitsOfTheirOwnUnlessTheyShareThem) {
   EXPECT_THAT(first.take(ask_as("10.2.0.2:3")), HasSubstr("overflow"));
 }
 
+// The first of its group on a shard may be an Exchange of yesterday's policy.
+TEST_F(EngineAdmission, ADelayedRequestOfAnOlderPolicyBringsBackNoOldLimit) {
+  limit(1, 0);
+  route->fault.emplace();
+  route->fault->delay = policy::Fault::Delay{seconds(1), policy::kPerMillion};
+  first.use(policy);
+  ask(first);
+  PolicyFixture newer;
+  policy::Cluster& same = newer.add_cluster("web", {"10.1.0.1:9080"});
+  same.service_id = cluster->service_id;
+  same.pool.max_connections = 3;
+  same.pool.max_pending_requests = 0;
+  PrefixTable& table = newer.add_table();
+  table.entries.push_back({"/", &newer.add_route(&same)});
+  newer.capture(kService, &table);
+  first.use(newer);
+  second.use(newer);
+  ask(second);
+  first.advance(seconds(2));
+  ask(second);
+  EXPECT_EQ(second.counters().ended_overflow, 0U);
+  EXPECT_THAT(second.take(ask(second)), HasSubstr("overflow"));
+}
+
 // ---- two engines -------------------------------------------------------------------------------
 
 TEST_F(EngineAdmission, ALimitHoldsOverShardsAndTheLineIsOne) {
@@ -274,6 +298,19 @@ TEST_F(EngineEjection, OfEightAtOnceTheBrokenEndpointGetsOne) {
   for (int i = 0; i < 8; ++i) ask(first);
   EXPECT_EQ(answer_all(first), 1U);  // it came back, and was tried once
   EXPECT_TRUE(first.is_balanced());
+}
+
+TEST_F(EngineEjection, AShorterIntervalHoldsForWhoIsOutAlready) {
+  cluster->outlier->interval = seconds(60);
+  cluster->outlier->base_ejection_time = seconds(1);
+  first.use(policy);
+  for (int i = 0; i < 8; ++i) ask(first);
+  EXPECT_EQ(answer_all(first), 1U);
+  cluster->outlier->interval = seconds(1);
+  first.use(policy);
+  first.advance(seconds(3));
+  for (int i = 0; i < 8; ++i) ask(first);
+  EXPECT_EQ(answer_all(first), 1U);
 }
 
 TEST_F(EngineEjection, TheWholeNodeLearnsFromOneFailure) {

@@ -245,6 +245,8 @@ Instant Engine::next_deadline() const {
   return next;
 }
 
+void Engine::on_wake(Instant, ActionList&) {}
+
 void Engine::on_time(Instant now, ActionList& actions) {
   std::erase_if(impl_->timers, [&](const std::pair<Instant, uint32_t>& timer) {
     if (timer.first > now) return false;

@@ -7,12 +7,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bpf/abi/np_abi.h"
+#include "shard/accept_gate.h"
 #include "tests/unit/shard/pool_fixture.h"
 
 namespace np::shard {
@@ -54,7 +57,7 @@ TEST(ShardLimits, BuffersGrowWhenHeldAndStarvedReceiversRecover) {
   // All 32 buffers end up held: the ring has grown to its limit and the receivers starve.
   holder.send(std::string(40 * 1024, 'h'));
   EXPECT_TRUE(pool.eventually([&] { return pool.pool->counters().receive_starved > 0; }));
-  EXPECT_GT(pool.pool->counters().buffer_grown, 0U);
+  EXPECT_TRUE(pool.eventually([&] { return pool.pool->counters().buffer_grown > 0; }));
   // A starved shard does not spin.
   const uint64_t before = pool.pool->counters().iterations;
   std::this_thread::sleep_for(200ms);
@@ -108,9 +111,24 @@ TEST(ShardLimits, OlderKernels) {
   }
 }
 
+uint32_t flags_of(uint32_t& word) {
+  return std::atomic_ref(word).load();
+}
+
+// A flag that an earlier worker left behind.
+TEST(ShardLimits, ClearsAnOverloadThatIsOver) {
+  ShardPoolOptions options;
+  uint32_t live_flags = NP_LIVE_OVERLOAD | NP_LIVE_DRAIN;
+  options.live_flags = &live_flags;
+  const Pool pool(2, std::move(options));
+  EXPECT_TRUE(pool.eventually([&] { return flags_of(live_flags) == NP_LIVE_DRAIN; }));
+}
+
 TEST(ShardLimits, StopsAcceptingAtTheLimitAndBeginsAgain) {
   ShardPoolOptions options;
   options.limits.sockets_max = 20;  // ten clients
+  uint32_t live_flags = NP_LIVE_KILLSWITCH;
+  options.live_flags = &live_flags;
   Pool pool(1, std::move(options));
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < 10; ++i) {
@@ -118,11 +136,13 @@ TEST(ShardLimits, StopsAcceptingAtTheLimitAndBeginsAgain) {
     EXPECT_EQ(clients.back()->ask("echo in"), "in\n");
   }
   EXPECT_TRUE(pool.eventually([&] { return pool.pool->is_overloaded(); }));
-  EXPECT_FALSE(pool.pool->is_live());
+  EXPECT_TRUE(pool.pool->is_live()) << "many clients are no reason for a restart";
+  EXPECT_EQ(flags_of(live_flags), NP_LIVE_KILLSWITCH | NP_LIVE_OVERLOAD);
   Client waiting(pool.port);  // in the kernel's queue, not refused
   clients.resize(5);
   EXPECT_EQ(waiting.ask("echo at last"), "at last\n");
-  EXPECT_TRUE(pool.eventually([&] { return pool.pool->is_live(); }));
+  EXPECT_TRUE(pool.eventually([&] { return !pool.pool->is_overloaded(); }));
+  EXPECT_TRUE(pool.eventually([&] { return flags_of(live_flags) == NP_LIVE_KILLSWITCH; }));
   EXPECT_GT(pool.pool->counters().accept_paused, 0U);
 }
 
@@ -130,17 +150,24 @@ TEST(ShardLimits, StopsAcceptingAtTheLimitAndBeginsAgain) {
 int exhausted_child(int port_out) {
   const rlimit few{80, 80};
   ::setrlimit(RLIMIT_NOFILE, &few);
-  Pool pool;
+  uint32_t live_flags = 0;
+  ShardPoolOptions options;
+  options.live_flags = &live_flags;
+  Pool pool(1, std::move(options));
   std::vector<Fd> fillers;
   do {
     fillers.emplace_back(::dup(0));
   } while (fillers.back().is_open());
   (void)!::write(port_out, &pool.port, sizeof pool.port);
   if (!pool.eventually([&] { return pool.pool->counters().accept_errors > 0; })) return 1;
-  if (pool.pool->is_live()) return 2;
+  if (!pool.eventually([&] { return !pool.pool->is_live(); })) return 2;
+  // It stays so, although nobody asks for a connection any more.
+  std::this_thread::sleep_for(3 * kAcceptPause);
+  if (pool.pool->is_live() || flags_of(live_flags) != NP_LIVE_OVERLOAD) return 6;
   fillers.clear();
   if (!pool.eventually([&] { return pool.pool->counters().adopted == 1; })) return 3;
   if (!pool.eventually([&] { return pool.pool->is_live(); })) return 4;
+  if (!pool.eventually([&] { return flags_of(live_flags) == 0; })) return 7;
   return pool.eventually([&] { return pool.pool->open_connections() == 0; }) ? 0 : 5;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arena: bump allocation for the texts of one Exchange. reset() frees everything at once and keeps
-// one chunk, so that ordinary requests allocate nothing. Owned by an Exchange; one thread.
+// Arena: bump allocation for texts that live and die together. reset() frees them all and keeps
+// one chunk, so that ordinary requests allocate nothing. One thread, that of its owner.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace np::proxy {
+namespace np {
 
 class Arena {
  public:
@@ -61,4 +61,4 @@ class Arena {
   size_t left_ = 0;
 };
 
-}  // namespace np::proxy
+}  // namespace np

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ejection_seams.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "base/time.h"
+
+namespace np {
+namespace {
+
+using proxy::EjectionEvent;
+using proxy::TryResult;
+
+// The two clocks run alike; a moment on one is told by its distance from now.
+uint64_t to_unix_ns(Instant at) {
+  const int64_t away = (at - monotonic_now()).count();
+  return static_cast<uint64_t>(static_cast<int64_t>(wall_clock_ns()) + away);
+}
+Instant from_unix_ns(uint64_t unix_ns) {
+  return monotonic_now() +
+         Duration(static_cast<int64_t>(unix_ns) - static_cast<int64_t>(wall_clock_ns()));
+}
+
+std::string seconds_text(Duration duration) {
+  const auto milliseconds = std::chrono::round<std::chrono::milliseconds>(duration).count();
+  if (milliseconds % 1000 == 0 || milliseconds > 10'000) {
+    return std::to_string((milliseconds + 500) / 1000) + "s";
+  }
+  return std::to_string(milliseconds) + "ms";
+}
+
+std::string result_text(const TryResult& result) {
+  switch (result.kind) {
+    case TryResult::Kind::kAnswered:
+      return "HTTP " + std::to_string(result.status);
+    case TryResult::Kind::kConnectFailed:
+      return "connect failed";
+    case TryResult::Kind::kReset:
+      return "reset before the answer";
+    case TryResult::Kind::kTimedOut:
+      return "timeout";
+    case TryResult::Kind::kConnected:
+      return "connected";
+  }
+  return "";
+}
+
+std::string event_text(const EjectionEvent& event) {
+  const std::string who = event.endpoint.to_string();
+  switch (event.kind) {
+    case EjectionEvent::Kind::kEjected:
+      return who + " ejected for " + seconds_text(event.until - event.at) + ": " +
+             proxy::to_text(event.cause) + ", the last one " + result_text(event.last) +
+             "; ejection " + std::to_string(event.ejections);
+    case EjectionEvent::Kind::kReturned:
+      return who + " is back, on probation";
+    case EjectionEvent::Kind::kUnejected:
+      return who + " was brought back by hand, on probation";
+    case EjectionEvent::Kind::kWouldEject:
+      return who + " would be ejected (shadow): " + proxy::to_text(event.cause) +
+             ", the last one " + result_text(event.last);
+    case EjectionEvent::Kind::kUnhealthy:
+      return who + " fails its health checks";
+    case EjectionEvent::Kind::kHealthy:
+      return who + " passes its health checks";
+  }
+  return who;
+}
+
+control::EndpointStanding standing_of(const proxy::ServiceHealth::View& view) {
+  control::EndpointStanding standing;
+  standing.address = view.address;
+  standing.state = view.proven ? "in service" : "on probation";
+  standing.ejections = view.ejections;
+  standing.unanswered = view.unanswered;
+  const Instant now = monotonic_now();
+  for (const proxy::SeenFailure& failure : view.failures) {
+    standing.failures.push_back(result_text(failure.result) + " " + seconds_text(now - failure.at) +
+                                " ago");
+  }
+  if (view.unhealthy) {
+    standing.state = "unhealthy";
+    standing.reason = "fails its health checks";
+  }
+  if (!view.ejected) return standing;
+  standing.state = "ejected";
+  standing.since_unix_ns = to_unix_ns(view.ejected_at);
+  standing.until_unix_ns = to_unix_ns(view.until);
+  standing.reason = view.cause == proxy::EjectionCause::kNone
+                        ? "ejected before the worker restarted"
+                        : proxy::to_text(view.cause);
+  if (!view.failures.empty()) standing.reason += ": " + standing.failures.back();
+  return standing;
+}
+
+}  // namespace
+
+// ---- np_eject --------------------------------------------------------------------------------
+
+void KernelEjections::put(uint32_t service_id, const SocketAddress& endpoint,
+                          const Record& record) {
+  kernel::EjectionRecord entry;
+  entry.endpoint = endpoint;
+  entry.service_id = service_id;
+  entry.until_unix_ns = record.ejected ? to_unix_ns(record.until) : 0;
+  entry.ejected = record.ejected;
+  entry.count = record.count;
+  entry.unanswered = record.unanswered;
+  entry.failures = record.failures;
+  if (!link_.store_ejection(entry)) failed_writes_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void KernelEjections::erase(uint32_t service_id, const SocketAddress& endpoint) {
+  link_.erase_ejection(endpoint, service_id);
+}
+
+void KernelEjections::restore(proxy::NodeState& node) const {
+  const Instant now = monotonic_now();
+  for (const kernel::EjectionRecord& entry : link_.ejections()) {
+    proxy::ServiceHealth::Restored record;
+    record.ejected = entry.ejected;
+    record.until = entry.ejected ? from_unix_ns(entry.until_unix_ns) : now;
+    record.count = entry.count;
+    record.failures = entry.failures;
+    record.unanswered = entry.unanswered;
+    node.health(entry.service_id).restore(entry.endpoint, record, now);
+  }
+}
+
+// ---- the watch -------------------------------------------------------------------------------
+
+Result<std::unique_ptr<EjectionWatch>> EjectionWatch::create() {
+  Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd.is_open()) return system_error(errno, "make the event of ejections");
+  return std::unique_ptr<EjectionWatch>(new EjectionWatch(std::move(fd)));
+}
+
+void EjectionWatch::notify() {
+  const uint64_t one = 1;
+  // Full means that the control thread has been told already.
+  (void)!::write(fd_.get(), &one, sizeof one);
+}
+
+size_t EjectionWatch::ejected_now() {
+  size_t count = 0;
+  if (node_ == nullptr) return count;
+  for (proxy::ServiceHealth* service : node_->services()) {
+    const auto views = service->views();
+    count += static_cast<size_t>(
+        std::count_if(views.begin(), views.end(), [](const auto& view) { return view.ejected; }));
+  }
+  return count;
+}
+
+std::vector<control::EndpointStanding> EjectionWatch::standing(uint32_t service_id) {
+  std::vector<control::EndpointStanding> list;
+  for (proxy::ServiceHealth* service : node_->services()) {
+    if (service->service_id() != service_id) continue;
+    for (const auto& view : service->views()) list.push_back(standing_of(view));
+  }
+  return list;
+}
+
+bool EjectionWatch::uneject(uint32_t service_id, const SocketAddress& address) {
+  return node_->health(service_id).uneject(address, monotonic_now());
+}
+
+std::vector<control::EjectionNote> EjectionWatch::take_notes() {
+  uint64_t count = 0;
+  (void)!::read(fd_.get(), &count, sizeof count);
+  std::vector<control::EjectionNote> notes;
+  for (const EjectionEvent& event : node_->take_events()) {
+    notes.push_back({event.service_id, event_text(event)});
+  }
+  return notes;
+}
+
+}  // namespace np

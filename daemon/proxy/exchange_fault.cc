@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Exchange: injected faults (traffic-semantics 3.2). They come before the router: a fault of a
+// route sees neither its timeout nor its retries; one of a TrafficPolicy may ask for both.
+#include "proxy/core.h"
+#include "proxy/exchange.h"
+#include "proxy/retry.h"
+
+namespace np::proxy {
+
+// The first fault of the host that matches, else the route's.
+void Exchange::choose_fault() {
+  fault_ = match_.route->fault ? &*match_.route->fault : nullptr;
+  if (cluster_ == nullptr || cluster_->faults.empty()) return;
+  const policy::RequestView view = request_view();
+  for (const policy::HostFault& candidate : cluster_->faults) {
+    if (candidate.ends <= core_->now()) continue;
+    if (candidate.matcher != nullptr && !candidate.matcher->holds(view, caller_)) continue;
+    if (candidate.shadow) {
+      ++core_->counters().fault_shadow;
+      continue;
+    }
+    fault_ = &candidate.fault;
+    return;
+  }
+}
+
+// True: the Exchange waits in Delay.
+bool Exchange::inject_delay() {
+  if (fault_ == nullptr) return false;
+  if (fault_->within_limits && request_complete_) start_route_clock();
+  if (!fault_->delay || !draw(fault_->delay->per_million)) return false;
+  const Duration delay = draw_delay(fault_->delay->shape, core_->rng());
+  if (delay <= Duration::zero()) return false;
+  advance_to(Phase::kDelay);
+  ++core_->counters().fault_delays_injected;
+  ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->delays;
+  core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], core_->now() + delay);
+  return true;
+}
+
+void Exchange::start_route_clock() {
+  Timer& timer = timers_[static_cast<size_t>(ExchangeTimer::kRoute)];
+  if (terms_.timeout <= Duration::zero() || timer.armed) return;
+  core_->timers().arm(timer, core_->now() + terms_.timeout);
+}
+
+// Drawn on its own, whatever the delay was. True: the Exchange has ended, or repeats.
+bool Exchange::inject_abort() {
+  if (fault_ == nullptr || !fault_->abort || !draw(fault_->abort->per_million)) return false;
+  EngineCounters& counters = core_->counters();
+  ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->fault_aborts;
+  const uint16_t status = fault_->abort->http_status;
+  if (status == 0) {
+    ++counters.fault_resets_injected;
+    if (fault_->within_limits && repeat(policy::kRetry5xx | policy::kRetryReset, true)) return true;
+    enter_finish(EndReason::kFaultReset);
+    return true;
+  }
+  ++counters.fault_aborts_injected;
+  if (fault_->within_limits) {
+    const uint32_t conditions = answer_conditions(match_.route->retry, status, {});
+    if (conditions != 0 && repeat(conditions, true)) return true;
+  }
+  status_ = status;
+  enter_finish(EndReason::kFaultAbort);
+  return true;
+}
+
+// What follows the delay, or its absence.
+void Exchange::after_delay() {
+  const policy::Route& route = *match_.route;
+  last_activity_ = core_->now();
+  if (inject_abort()) return;
+  if (refused_by_checks()) return;
+  if (route.cors && answer_preflight()) return;
+  if (route.action != policy::Route::Action::kForward) {
+    answer_route();
+    return;
+  }
+  if (cluster_ == nullptr) {
+    enter_finish(EndReason::kNoCluster);
+    return;
+  }
+  // The route's clock begins when the whole request is here, and not before the delay has passed.
+  if (request_complete_) start_route_clock();
+  enter_acquire();
+}
+
+// ---- slow answers ----------------------------------------------------------------------------
+
+void Exchange::begin_slow_answer() {
+  if (fault_ == nullptr || !fault_->bandwidth || !draw(fault_->bandwidth->per_million)) return;
+  ++core_->counters().fault_bandwidth_injected;
+  throttle_.begin(fault_->bandwidth->bytes_per_second, core_->now());
+}
+
+size_t Exchange::take_allowance(size_t wanted) {
+  const size_t allowed = throttle_.take(wanted, core_->now());
+  if (allowed < wanted) {
+    core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], throttle_.ready_at());
+  }
+  return allowed;
+}
+
+}  // namespace np::proxy
