@@ -29,7 +29,7 @@ void Exchange::recycle() {
   phase_ = Phase::kDecide;
   request_complete_ = end_in_sight_ = answer_started_ = answer_ended_ = continue_passed_ = false;
   tunnel_ = head_request_ = repeated_ = gateway_ = mirrored_ = discard_answer_ = false;
-  forwarded_for_ = request_id_ = loop_header_ = {};
+  request_id_ = loop_header_ = {};
   status_ = 0;
   downstream_ = {};
   stream_ = 0;
