@@ -7,6 +7,8 @@ namespace np::proxy {
 
 namespace {
 
+constexpr size_t kWarmExchanges = 256;
+
 // What a closed connection leaves to the driver while its last send is under way.
 struct SendRemains {
   http::OutputQueue output;
@@ -42,7 +44,11 @@ void Core::end_step() {
     serve(pool);
   }
   touched_.clear();
-  for (Exchange* exchange : finished_) exchanges_.give_back(*exchange);
+  for (Exchange* exchange : finished_) {
+    exchanges_.give_back(*exchange);
+    // As many as are wanted again soon keep their memory; what a burst left does not.
+    if (Exchange* spare = exchanges_.free_below(kWarmExchanges)) spare->shrink();
+  }
   finished_.clear();
   for (Connection* connection : closed_) {
     Pool* pool = connection->pool;

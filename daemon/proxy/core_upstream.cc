@@ -193,6 +193,9 @@ void Core::release_upstream(Connection& connection, bool reusable) {
     return;
   }
   ++counters_->upstream_cx_destroy_with_active_rq;
+  const bool is_cut_by_us =
+      connection.codec != nullptr && connection.codec->is_busy() && !connection.failed;
+  if (is_cut_by_us) ++counters_->upstream_rq_tx_reset;
   close(connection, !reusable);
 }
 

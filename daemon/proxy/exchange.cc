@@ -29,7 +29,7 @@ void Exchange::recycle() {
   phase_ = Phase::kDecide;
   request_complete_ = end_in_sight_ = answer_started_ = answer_ended_ = continue_passed_ = false;
   tunnel_ = head_request_ = repeated_ = gateway_ = mirrored_ = discard_answer_ = false;
-  forwarded_for_ = request_id_ = loop_header_ = {};
+  request_id_ = loop_header_ = {};
   status_ = 0;
   downstream_ = {};
   stream_ = 0;
@@ -55,6 +55,16 @@ void Exchange::recycle() {
   body_.clear();
   out_fields_.clear();
   arena_.reset();
+}
+
+void Exchange::shrink() {
+  arena_ = Arena();
+  request_fields_ = {};
+  request_trailers_ = {};
+  out_fields_ = {};
+  out_target_ = {};
+  out_authority_ = {};
+  body_ = Pipe();
 }
 
 void Exchange::on_event(const ExchangeEvent& event) {

@@ -37,6 +37,7 @@ class Exchange : public SlabObject {
 
   ExchangeId id() const { return {slab_slot_, slab_generation_}; }
   void recycle();
+  void shrink();  // after recycle(): gives the memory of its buffers back as well
 
   // Each begins the Exchange's life in Decide.
   // `whole`: what follows the head, to its end, arrives within this step.
@@ -229,8 +230,8 @@ class Exchange : public SlabObject {
   CallTerms terms_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
-  std::string_view forwarded_for_, request_id_, loop_header_;  // made once, the same for each try
-  std::string_view new_cookie_;  // Set-Cookie value for cookie affinity
+  std::string_view request_id_, loop_header_;  // made once, the same for each try
+  std::string_view new_cookie_;                // Set-Cookie value for cookie affinity
 
   // Repeats.
   Try try_;

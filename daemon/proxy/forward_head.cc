@@ -2,6 +2,7 @@
 // What heads become on their way through (traffic-semantics 4.4). Codecs have taken out framing and
 // hop-by-hop fields already and write their own.
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
 
@@ -77,11 +78,15 @@ void Exchange::copy_request(const http::Head& head) {
   request_.target = arena_.copy(head.target);
   request_.upgrade = arena_.copy(head.upgrade);
   request_.reason = {};
-  request_fields_.reserve(head.fields.size());
+  request_fields_.reserve(head.fields.size() + 2);
   for (const Field& field : head.fields) {
     if (is_untrusted(field.name, gateway_)) continue;
     request_fields_.push_back({arena_.copy(field.name), arena_.copy(field.value)});
   }
+  // Ours in their place, for policy and endpoint alike.
+  std::array<char, IpAddress::kTextBytesMax> text;
+  request_fields_.push_back({"x-forwarded-for", arena_.copy(peer_.format(text))});
+  request_fields_.push_back({"x-forwarded-proto", "http"});
   request_.fields = request_fields_;
   head_request_ = request_.method == "HEAD";
 }
@@ -137,15 +142,12 @@ void Exchange::replace_field(std::string_view name, uint64_t value) {
 }
 
 void Exchange::build_forwarding_fields() {
-  if (forwarded_for_.empty()) {
-    forwarded_for_ = arena_.copy(peer_.to_string());
+  if (loop_header_.empty()) {
     if (request_id_.empty() && find_field(request_fields_, "x-request-id") == nullptr) {
       request_id_ = make_request_id();
     }
     loop_header_ = make_loop_header();
   }
-  out_fields_.push_back({"x-forwarded-for", forwarded_for_});
-  out_fields_.push_back({"x-forwarded-proto", "http"});
   if (!request_id_.empty()) out_fields_.push_back({"x-request-id", request_id_});
   out_fields_.push_back({kLoopHeader, loop_header_});
 }

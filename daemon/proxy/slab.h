@@ -39,6 +39,11 @@ class Slab {
     return object.slab_used_ && object.slab_generation_ == generation ? &object : nullptr;
   }
 
+  // The free object that `newer` others will be taken before; null: there are fewer.
+  T* free_below(size_t newer) {
+    return free_.size() > newer ? &at(free_[free_.size() - 1 - newer]) : nullptr;
+  }
+
   T& at(uint32_t slot) { return chunks_[slot / kChunk][slot % kChunk]; }
 
   size_t in_use() const { return chunks_.size() * kChunk - free_.size(); }

@@ -159,7 +159,7 @@ TEST(AdmissionGroup, AgreesWithThePlainModel) {
     group.configure(limits(model.connections, model.pending, model.requests), 0);
     std::vector<WaitNode> nodes(kWho);
     std::vector<bool> away(kWho, true);
-    for (int i = 0; i < kWho; ++i) nodes[i].shard = static_cast<uint32_t>(i) % 4;
+    for (size_t i = 0; i < nodes.size(); ++i) nodes[i].shard = static_cast<uint32_t>(i) % 4;
     const auto expect_mail = [&](const std::vector<int>& in) {
       std::vector<int> got;
       for (uint32_t shard = 0; shard < 4; ++shard) {
@@ -175,18 +175,19 @@ TEST(AdmissionGroup, AgreesWithThePlainModel) {
     };
     for (int step = 0; step < 400; ++step) {
       const int who = static_cast<int>(dice.below(kWho));
-      if (away[who]) {
+      const auto at = static_cast<size_t>(who);
+      if (away[at]) {
         const Admission verdict = model.admit(who);
-        ASSERT_EQ(group.admit(nodes[who], true), verdict) << "seed " << seed;
-        away[who] = verdict != Admission::kGranted && verdict != Admission::kWaiting;
+        ASSERT_EQ(group.admit(nodes[at], true), verdict) << "seed " << seed;
+        away[at] = verdict != Admission::kGranted && verdict != Admission::kWaiting;
       } else if (model.running.erase(who) > 0) {
-        away[who] = true;
-        group.end(nodes[who].shard);
+        away[at] = true;
+        group.end(nodes[at].shard);
         expect_mail(model.serve());
       } else {
         std::erase(model.line, who);
-        away[who] = true;
-        group.leave(nodes[who]);
+        away[at] = true;
+        group.leave(nodes[at]);
       }
       const AdmissionGroup::Counts counts = group.counts();
       ASSERT_EQ(counts.running, model.running.size());

@@ -206,6 +206,57 @@ TEST(Memory, IdleConnectionsAreSmall) {
   EXPECT_LE(each, 1024);
 }
 
+// Many requests at once leave little behind when they have ended.
+TEST(Memory, ABurstOfRequestsIsForgotten) {
+  constexpr int kConnections = 5000;
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(nullptr);
+  route.action = policy::Route::Action::kDirectResponse;
+  route.direct_response = policy::DirectResponse{200, "ok", ""};
+  route.fault.emplace();
+  route.fault->delay = policy::Fault::Delay{std::chrono::seconds(1), policy::kPerMillion};
+  PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/", &route});
+  policy.capture(kService, &table);
+  proxy::EngineCounters counters{};
+  proxy::EngineConfig config;
+  config.counters = &counters;
+  proxy::Engine engine(config);
+  proxy::ActionList actions;
+  const Instant now{std::chrono::seconds(10)};
+  engine.set_snapshot(policy.snapshot, now, actions);
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(kService).value();
+  const std::string request =
+      "GET / HTTP/1.1\r\nHost: a\r\nx: " + std::string(5000, 'y') + "\r\n\r\n";
+  const int64_t before = g_bytes;
+  for (int i = 0; i < kConnections; ++i) {
+    const proxy::ConnectionId client = engine.accept(accepted, now, actions);
+    TransportEvent event;
+    event.kind = TransportEvent::Kind::kReceived;
+    event.data.bytes = request;
+    engine.on_transport(client, event, now, actions);
+  }
+  const int64_t busy = (g_bytes - before) / kConnections;
+  actions.clear();
+  engine.on_time(now + std::chrono::seconds(1), actions);
+  EXPECT_EQ(counters.downstream_rq_completed, static_cast<uint64_t>(kConnections));
+  TransportEvent gone;
+  gone.kind = TransportEvent::Kind::kFailed;
+  proxy::ActionList sends = std::move(actions);
+  actions = {};
+  for (const Action& action : sends) engine.on_transport(action.connection, gone, now, actions);
+  EXPECT_EQ(engine.open_downstream(), 0U);
+  sends = {};
+  actions = {};
+  const int64_t left = (g_bytes - before) / kConnections;
+  std::printf("bytes per connection: %ld at work, %ld afterwards\n", static_cast<long>(busy),
+              static_cast<long>(left));
+  EXPECT_GT(busy, 8000);
+  EXPECT_LT(left, 4000);
+}
+
 // Clients that ask for much and read nothing.
 TEST(Memory, LargeDirectResponsesAreNotCopied) {
   constexpr int kConnections = 50;

@@ -247,7 +247,8 @@ class SeesField : public policy::RouteTable {
   policy::RouteMatch match(const policy::RequestView& request,
                            const policy::CallerView&) const override {
     for (const char* name : {"x-forwarded-for", "forwarded", "x-envoy-internal", "x-nodectl-a"}) {
-      if (find_field(request.fields, name) != nullptr) seen.push_back(name);
+      const Field* field = find_field(request.fields, name);
+      if (field != nullptr) seen.push_back(std::string(name) + "=" + std::string(field->value));
     }
     return {route, 1};
   }
@@ -267,10 +268,12 @@ TEST_F(EngineTerms, PolicyDoesNotSeeForgedFields) {
       "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nX-Envoy-Internal: true\r\n"
       "x-nodectl-a: 1\r\n";
   forwarded(forged, false);
-  EXPECT_TRUE(table.seen.empty());
+  EXPECT_EQ(table.seen, std::vector<std::string>{"x-forwarded-for=192.0.2.7"});
+  table.seen.clear();
   rig.send(*rig.upstreams().back(), kOk);
   forwarded(forged);
-  EXPECT_EQ(table.seen, (std::vector<std::string>{"x-envoy-internal", "x-nodectl-a"}));
+  EXPECT_EQ(table.seen, (std::vector<std::string>{"x-forwarded-for=10.0.0.9",
+                                                  "x-envoy-internal=true", "x-nodectl-a=1"}));
 }
 
 }  // namespace

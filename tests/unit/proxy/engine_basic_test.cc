@@ -323,6 +323,8 @@ TEST_F(EngineBasic, ClientLeavingCancelsTheTry) {
   EXPECT_TRUE(client.closed);
   EXPECT_TRUE(rig.upstream(0).closed);
   EXPECT_EQ(rig.counters().ended_client_gone, 1U);
+  EXPECT_EQ(rig.counters().upstream_rq_tx_reset, 1U);
+  EXPECT_EQ(rig.counters().upstream_rq_rx_reset, 0U);
   EXPECT_EQ(rig.record.aborted, 1U);
   EXPECT_TRUE(rig.is_balanced());
   EXPECT_EQ(rig.engine().open_upstream(), 0U);

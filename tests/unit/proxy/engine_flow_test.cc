@@ -55,6 +55,8 @@ TEST_F(EngineFlow, CutBodyAbortsTheClient) {
   EXPECT_TRUE(client->closed);
   EXPECT_TRUE(client->aborted);
   EXPECT_EQ(rig.counters().ended_upstream_truncated, 1U);
+  EXPECT_EQ(rig.counters().upstream_rq_tx_reset, 0U);
+  EXPECT_EQ(rig.counters().upstream_rq_rx_reset, 1U);
   EXPECT_TRUE(rig.is_balanced());
 }
 
