@@ -101,8 +101,8 @@ class Bookinfo(unittest.TestCase):
         self.ask("reviews-v3")
         head = self.ask("reviews-v3", "-i").lower()
         self.assertIn("http/1.1 429 too many requests", head)
-        self.assertIn("retry-after: 1\r\n", head)
-        self.assertIn("x-envoy-ratelimited: true\r\n", head)
+        self.assertIn("\nretry-after: 1\n", head)
+        self.assertIn("\nx-envoy-ratelimited: true\n", head)
         counters = self.daemon.status()["counters"]
         self.assertEqual(counters["ended_rate_limited"], 1)
         self.assertEqual(counters["rate_limit_ok"], 1)
