@@ -24,6 +24,8 @@ class IdTable {
  public:
   enum class Space : uint8_t { kService, kCluster, kRoute, kEndpoint, kPod, kQuota };
   uint32_t id(Space space, const std::string& name);
+  // Names of this space whose numbers are not among `used` get new ones should they come again.
+  void forget_others(Space space, const std::set<uint32_t>& used);
   // When an endpoint was first seen, for slow start; set on first call.
   Instant first_seen(uint32_t endpoint_id, Instant now);
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::string_view kLegacy = "config.istio.io";
 constexpr std::string_view kNetworking = "networking.istio.io";
+constexpr std::string_view kOwn = "nodeproxy.dev";
 
 struct Refusal {
   std::string_view group;  // "*": any
@@ -83,7 +84,8 @@ struct GroupVersions {
 };
 constexpr GroupVersions kVersions[] = {{"", {"v1", "", ""}},
                                        {"discovery.k8s.io", {"v1", "", ""}},
-                                       {kNetworking, {"v1", "v1beta1", "v1alpha3"}}};
+                                       {kNetworking, {"v1", "v1beta1", "v1alpha3"}},
+                                       {kOwn, {"v1", "", ""}}};
 
 }  // namespace
 
@@ -109,6 +111,7 @@ const std::vector<KindInfo>& known_kinds() {
       {kLegacy, "QuotaSpecBinding", "quotaspecbindings", "", true},
       {kLegacy, "denier", "deniers", "", true},
       {kLegacy, "checknothing", "checknothings", "", true},
+      {kOwn, "RateLimit", "ratelimits", "rl", true},
   };
   return kinds;
 }

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kLegacy = "config.istio.io";
 constexpr std::string_view kNetworking = "networking.istio.io";
+constexpr std::string_view kOwn = "nodeproxy.dev";
 
 struct Entry {
   std::string_view group;
@@ -42,6 +43,7 @@ constexpr Entry kLoaders[] = {
     {kLegacy, "QuotaSpecBinding", load_quota_spec_binding},
     {kLegacy, "denier", load_denier},
     {kLegacy, "checknothing", load_checknothing},
+    {kOwn, "RateLimit", load_rate_limit},
 };
 
 Loader loader_of(const ObjectId& id) {
@@ -52,7 +54,7 @@ Loader loader_of(const ObjectId& id) {
 }
 
 Strictness strictness_of(std::string_view group) {
-  if (group == kNetworking) return Strictness::kStrict;
+  if (group == kNetworking || group == kOwn) return Strictness::kStrict;
   if (group == kLegacy) return Strictness::kStrictSnakeToo;
   return Strictness::kTolerateUnknown;
 }
@@ -90,6 +92,7 @@ void append(Model& to, Model& from) {
   append(to.destinations, from.destinations);
   append(to.gateways, from.gateways);
   append(to.mixer, from.mixer);
+  append(to.rate_limits, from.rate_limits);
 }
 
 }  // namespace

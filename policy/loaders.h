@@ -51,6 +51,9 @@ void load_destination_rule(const LoadInput& input, Model& model);
 void load_service_entry(const LoadInput& input, Model& model);
 void load_gateway(const LoadInput& input, Model& model);
 
+// load_rate_limit.cc
+void load_rate_limit(const LoadInput& input, Model& model);
+
 // load_istio_service.cc: how config.istio.io names a service.
 struct IstioService {
   std::string host;
