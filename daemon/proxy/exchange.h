@@ -15,8 +15,6 @@
 #include "proxy/call_terms.h"
 #include "proxy/exchange_event.h"
 #include "proxy/fault.h"
-#include "proxy/intrusive_list.h"
-#include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/prober.h"
 #include "proxy/slab.h"
