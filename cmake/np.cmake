@@ -48,25 +48,38 @@ function(np_add_room room folder)
   endif()
 endfunction()
 
-# np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...])
+# np_cold(NAME LEVEL): code that no request runs through need not be optimized as long as the rest:
+# templates of JSON and of the test framework make most of the build's time.
+function(np_cold name level)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:${level}>)
+endfunction()
+
+# np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...] [COLD])
 # Headers are found from daemon/ ("http/codec.h") and from the top ("policy/model.h", "bpf/abi/...").
 function(np_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/daemon ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE np_warnings ${ARG_PRIVATE})
+  if(ARG_COLD)
+    np_cold(${name} -O1)
+  endif()
 endfunction()
 
 function(np_executable name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/daemon ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE np_warnings ${ARG_LINK})
+  if(ARG_COLD)
+    np_cold(${name} -O1)
+  endif()
 endfunction()
 
-# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib...): each TEST() is one ctest entry.
+# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT]): each TEST() is one ctest
+# entry. HOT: the test's own code is optimized too.
 function(np_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
@@ -75,6 +88,9 @@ function(np_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/daemon ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE np_warnings ${ARG_LINK} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE NP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if(NOT ARG_HOT)
+    np_cold(${name} -O0)
+  endif()
   gtest_discover_tests(${name} TEST_PREFIX ${ARG_LABEL}. DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()

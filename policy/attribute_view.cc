@@ -130,6 +130,23 @@ std::optional<std::string_view> header_text(const RequestView& request, std::str
   return value;
 }
 
+std::optional<std::string_view> cookie_text(const RequestView& request, std::string_view name) {
+  for (const Field& field : request.fields) {
+    if (!equals_ignoring_case(field.name, "cookie")) continue;
+    std::string_view rest = field.value;
+    while (!rest.empty()) {
+      std::string_view pair = rest.substr(0, rest.find(';'));
+      rest.remove_prefix(std::min(rest.size(), pair.size() + 1));
+      pair.remove_prefix(std::min(pair.find_first_not_of(' '), pair.size()));
+      const size_t equals = pair.find('=');
+      if (equals != std::string_view::npos && pair.substr(0, equals) == name) {
+        return pair.substr(equals + 1);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<ExpressionValue> AttributeView::get(Attribute attribute, Arena& arena) const {
   if (attribute <= Attribute::kSourceUser) return of_source(attribute, *caller, arena);
   if (attribute <= Attribute::kDestinationServiceAccount) {
@@ -142,6 +159,14 @@ std::optional<ExpressionValue> AttributeView::get(Attribute attribute, Arena& ar
       value.headers = request;
       return value;
     }
+    case Attribute::kRequestCookies: {
+      ExpressionValue value;
+      value.type = ValueType::kMap;
+      value.cookies = request;
+      return value;
+    }
+    case Attribute::kRequestUrlPath:
+      return of_text(request->path);
     case Attribute::kRequestId:
       return of_known_text(request_id);
     case Attribute::kRequestPath:

@@ -43,4 +43,7 @@ struct AttributeView {
 std::optional<std::string_view> header_text(const RequestView& request, std::string_view name,
                                             Arena& arena);
 
+// The first cookie of that name; names are told apart by case.
+std::optional<std::string_view> cookie_text(const RequestView& request, std::string_view name);
+
 }  // namespace np::policy

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vocabulary of expressions and QuotaSpec clauses (traffic-semantics 1.7): every attribute name
-// that Istio 0.x had for a request, its type, and whether a node proxy knows it at the moment a
-// request is checked. Values come from attribute_view.h. Constant data.
+// that Istio 0.x had for a request (and request.url_path, request.cookies), its type, and whether a
+// node proxy knows it at the moment a request is checked. Values come from attribute_view.h.
+// Constant data.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,8 @@ std::string_view name_of(ValueType type);  // "string", "integer", ...
   X(kRequestHeaders, "request.headers", kMap, true)                          \
   X(kRequestId, "request.id", kString, true)                                 \
   X(kRequestPath, "request.path", kString, true)                             \
+  X(kRequestUrlPath, "request.url_path", kString, true)                      \
+  X(kRequestCookies, "request.cookies", kMap, true)                          \
   X(kRequestHost, "request.host", kString, true)                             \
   X(kRequestMethod, "request.method", kString, true)                         \
   X(kRequestReason, "request.reason", kString, false)                        \

@@ -60,6 +60,8 @@ CounterWindow counter_window(const QuotaWindow& window) {
       return {};
     case QuotaWindow::Kind::kFixed:
       return {CounterWindow::Kind::kFixed, 0, window.length};
+    case QuotaWindow::Kind::kBucket:
+      return {CounterWindow::Kind::kBucket, 0, window.tick};
     case QuotaWindow::Kind::kRolling:
       break;
   }
@@ -84,17 +86,30 @@ CheckBuilder::CheckBuilder(const Model& model, const Registry& registry, IdTable
       findings_(findings),
       names_(model.mixer),
       regexes_([](const std::string&, const std::string&) {}),  // the loader has compiled them all
+      rate_limits_(model, registry, ids, regexes_),
       policy_(std::make_shared<CheckPolicy>()) {}
 
 void CheckBuilder::build() {
-  if (mixer_.empty()) return;
+  if (mixer_.empty() && model_.rate_limits.empty()) {
+    forget_old_quotas();
+    return;
+  }
   ready_rules();
   for (const auto& cluster : snapshot_.clusters) add_checks(*cluster);
+  forget_old_quotas();
   report_rules();
   report_handlers();
   report_specs();
   report_bindings();
+  rate_limits_.report(findings_);
   snapshot_.checks = policy_;
+}
+
+// A limit that was deleted and comes again begins at zero: that is how a person resets one.
+void CheckBuilder::forget_old_quotas() {
+  std::set<uint32_t> used;
+  for (const auto& quota : policy_->quotas) used.insert(quota->id);
+  ids_.forget_others(IdTable::Space::kQuota, used);
 }
 
 // ---- rules ------------------------------------------------------------------------------------
@@ -250,8 +265,9 @@ void CheckBuilder::add_checks(Cluster& cluster) {
     ready.acts = true;
     checks->rules.push_back(std::move(rule));
   }
-  if (checks->rules.empty()) return;
   checks->destination = destination_of(cluster, service);
+  rate_limits_.add_rules(cluster, checks->destination, *policy_, checks->rules);
+  if (checks->rules.empty()) return;
   policy_->clusters.push_back(std::move(checks));
   cluster.checks = policy_->clusters.back().get();
 }

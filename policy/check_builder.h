@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// CheckBuilder: Mixer's rules, handlers, instances, specs and bindings -> the checks of each
-// Cluster. Runs after all clusters were made, because a check belongs to the called side: its
-// service, its labels. Control thread; lives during one compile() and fills the Snapshot.
+// CheckBuilder: Mixer's rules, handlers, instances, specs and bindings, and RateLimits
+// (RateLimitBuilder) -> the checks of each Cluster. Runs after all clusters were made, because a
+// check belongs to the called side: its service, its labels. Control thread; lives during one
+// compile() and fills the Snapshot.
 //
 // Scope (design.md 8.10): rules of the root namespace act on all services, others on the services
 // of their own namespace. Any QuotaSpecBinding there is: bindings alone decide what is charged, and
@@ -20,6 +21,7 @@
 #include "policy/findings.h"
 #include "policy/mixer_names.h"
 #include "policy/quota.h"
+#include "policy/rate_limit_builder.h"
 #include "policy/registry.h"
 
 namespace np::policy {
@@ -60,6 +62,7 @@ class CheckBuilder {
   BoundSpecs specs_of(const std::string& host) const;
   std::vector<QuotaCharge> charges_of(const QuotaInstance& instance, const BoundSpecs& specs);
 
+  void forget_old_quotas();
   void report_rules();
   void report_handlers();
   void report_specs();
@@ -73,6 +76,7 @@ class CheckBuilder {
   Findings& findings_;
   MixerNames names_;
   RegexCache regexes_;
+  RateLimitBuilder rate_limits_;
   std::shared_ptr<CheckPolicy> policy_;
   std::vector<ReadyRule> rules_;
   std::map<std::pair<const QuotaHandler*, const QuotaInstance*>, const Quota*> quotas_;

@@ -63,6 +63,9 @@ void complete_hosts(Model& model) {
     for (RouteRule& rule : set.tcp) complete_rule(names, rule);
   }
   for (DestinationPolicy& policy : model.destinations) names.complete(policy.host);
+  for (RateLimit& limit : model.rate_limits) {
+    for (RateLimit::Target& target : limit.services) names.complete(target.host);
+  }
   for (QuotaSpecBinding& binding : model.mixer.quota_spec_bindings) {
     for (QuotaSpecBinding::Target& target : binding.services) names.complete(target.host);
   }

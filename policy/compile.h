@@ -30,6 +30,8 @@ class IdTable {
   Instant joined(uint32_t endpoint_id, Instant now);
   // All endpoints of a snapshot have been named: the others have left.
   void forget_who_left();
+  // Names of this space whose numbers are not among `used` get new ones should they come again.
+  void forget_others(Space space, const std::set<uint32_t>& used);
 
  private:
   std::map<std::pair<Space, std::string>, uint32_t> ids_;

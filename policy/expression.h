@@ -103,7 +103,8 @@ struct ExpressionValue {
   int64_t number = 0;  // kInteger; kBoolean; kDuration: ns; kTime: ns since 1970
   IpAddress ip;
   const Labels* labels = nullptr;        // kMap: of labels,
-  const RequestView* headers = nullptr;  // or of request headers; neither: the empty map
+  const RequestView* headers = nullptr;  // or of request headers,
+  const RequestView* cookies = nullptr;  // or of cookies; none of them: the empty map
 };
 
 // expression_eval.cc. Nothing when the expression cannot be decided: an attribute is missing for

@@ -39,7 +39,7 @@ class Evaluator {
         return Outcome::kValue;
       case Op::kEmptyMap:
         out.labels = nullptr;
-        out.headers = nullptr;
+        out.headers = out.cookies = nullptr;
         return Outcome::kValue;
       case Op::kAttribute: {
         const auto value = attributes_.get(node.attribute, arena_);
@@ -80,6 +80,8 @@ class Evaluator {
       }
     } else if (map.headers != nullptr) {
       found = header_text(*map.headers, key.text, arena_);
+    } else if (map.cookies != nullptr) {
+      found = cookie_text(*map.cookies, key.text);
     }
     if (!found && chained) return Outcome::kMissing;
     out.text = found.value_or(std::string_view());

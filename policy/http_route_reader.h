@@ -11,6 +11,8 @@ namespace np::policy {
 
 // load_http_match.cc
 std::optional<MatchCondition> read_http_match(const Value& value, const LoadInput& input);
+// What a RateLimit's match has in common with it: uri to sourceNamespace.
+void read_http_conditions(Fields& fields, MatchCondition& condition);
 // Gateways as "ns/name"; "mesh" stays.
 std::vector<std::string> read_gateway_names(const Value& list, const LoadInput& input);
 std::vector<IpPrefix> read_prefixes(const Value& list);

@@ -112,6 +112,7 @@ const std::vector<KindInfo>& known_kinds() {
       {kLegacy, "QuotaSpecBinding", "quotaspecbindings", "", true},
       {kLegacy, "denier", "deniers", "", true},
       {kLegacy, "checknothing", "checknothings", "", true},
+      {kOwn, "RateLimit", "ratelimits", "rl", true},
   };
   return kinds;
 }

@@ -85,14 +85,7 @@ std::vector<IpPrefix> read_prefixes(const Value& list) {
   return out;
 }
 
-std::optional<MatchCondition> read_http_match(const Value& value, const LoadInput& input) {
-  if (!value.is_map()) {
-    value.error("a match with at least one condition is required", value.found());
-    return std::nullopt;
-  }
-  Fields fields(value);
-  MatchCondition condition;
-  condition.name = fields.get("name").string().value_or("");
+void read_http_conditions(Fields& fields, MatchCondition& condition) {
   Value uri = fields.get("uri");
   condition.path = read_uri(uri, fields.get("ignoreUriCase"));
   condition.scheme = read_plain(fields.get("scheme"));
@@ -104,6 +97,17 @@ std::optional<MatchCondition> read_http_match(const Value& value, const LoadInpu
   condition.port = read_port(fields.get("port")).value_or(0);
   condition.source_labels = read_labels(fields.get("sourceLabels"));
   condition.source_namespace = fields.get("sourceNamespace").non_empty_string().value_or("");
+}
+
+std::optional<MatchCondition> read_http_match(const Value& value, const LoadInput& input) {
+  if (!value.is_map()) {
+    value.error("a match with at least one condition is required", value.found());
+    return std::nullopt;
+  }
+  Fields fields(value);
+  MatchCondition condition;
+  condition.name = fields.get("name").string().value_or("");
+  read_http_conditions(fields, condition);
   condition.gateways = read_gateway_names(fields.get("gateways"), input);
   fields.get("statPrefix").warn_if_written("statistics are named by route; a prefix has no effect");
   return condition;

@@ -44,6 +44,7 @@ constexpr Entry kLoaders[] = {
     {kLegacy, "QuotaSpecBinding", load_quota_spec_binding},
     {kLegacy, "denier", load_denier},
     {kLegacy, "checknothing", load_checknothing},
+    {kOwn, "RateLimit", load_rate_limit},
 };
 
 Loader loader_of(const ObjectId& id) {
@@ -93,6 +94,7 @@ void append(Model& to, Model& from) {
   append(to.gateways, from.gateways);
   append(to.traffic, from.traffic);
   append(to.mixer, from.mixer);
+  append(to.rate_limits, from.rate_limits);
 }
 
 }  // namespace

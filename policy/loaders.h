@@ -54,6 +54,9 @@ void load_gateway(const LoadInput& input, Model& model);
 // load_traffic_policy.cc
 void load_traffic_policy(const LoadInput& input, Model& model);
 
+// load_rate_limit.cc
+void load_rate_limit(const LoadInput& input, Model& model);
+
 // load_istio_service.cc: how config.istio.io names a service.
 struct IstioService {
   std::string host;

@@ -10,24 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "base/time.h"
 #include "policy/attributes.h"
 #include "policy/expression.h"
 #include "policy/model_base.h"
+#include "policy/quota_window.h"
 
 namespace np::policy {
-
-// How spent amounts come back.
-struct QuotaWindow {
-  enum class Kind : uint8_t {
-    kRolling,  // each amount when the tick it was spent in leaves the window
-    kFixed,    // all at once, `length` after the first one was spent
-    kNever,    // a counter that never drains
-  };
-  Kind kind = Kind::kNever;
-  Duration length{};
-  Duration tick{};  // kRolling
-};
 
 struct QuotaOverride {
   std::vector<std::pair<std::string, std::string>> dimensions;

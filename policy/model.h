@@ -19,6 +19,7 @@
 #include "base/time.h"
 #include "policy/mixer_model.h"
 #include "policy/model_base.h"
+#include "policy/rate_limit_model.h"
 #include "policy/traffic_model.h"
 
 namespace np::policy {
@@ -80,26 +81,6 @@ struct StaticEndpoint {
   uint32_t weight = 1;
   bool ready = true;
   Origin origin;
-};
-
-// ---- matching -------------------------------------------------------------------------------
-
-// All set conditions must hold.
-struct MatchCondition {
-  std::string name;
-  std::optional<StringMatch> path;            // without query
-  std::optional<StringMatch> path_and_query;  // RouteRule's uri regex sees both
-  std::optional<StringMatch> scheme, method, authority;
-  std::vector<NamedMatch> headers;
-  std::vector<NamedMatch> without_headers;
-  std::vector<NamedMatch> query_params;
-  uint16_t port = 0;                  // 0: any
-  Labels source_labels;               // caller must carry all
-  std::string source_namespace;       // "" any
-  std::string source_host;            // RouteRule match.source: caller belongs to that service
-  std::vector<std::string> gateways;  // full names "ns/name" or "mesh"; empty: the object's list
-  std::vector<IpPrefix> source_subnets, destination_subnets;
-  std::vector<std::string> sni_hosts;
 };
 
 // ---- route actions --------------------------------------------------------------------------
@@ -386,6 +367,7 @@ struct Model {
   std::vector<Gateway> gateways;
   std::vector<HostTraffic> traffic;
   MixerModel mixer;
+  std::vector<RateLimit> rate_limits;
 };
 
 }  // namespace np::policy

@@ -4,8 +4,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "base/address.h"
 
 namespace np::policy {
 
@@ -36,6 +39,24 @@ struct StringMatch {
 struct NamedMatch {
   std::string name;  // header names in lower case
   StringMatch match;
+};
+
+// All set conditions must hold.
+struct MatchCondition {
+  std::string name;
+  std::optional<StringMatch> path;            // without query
+  std::optional<StringMatch> path_and_query;  // RouteRule's uri regex sees both
+  std::optional<StringMatch> scheme, method, authority;
+  std::vector<NamedMatch> headers;
+  std::vector<NamedMatch> without_headers;
+  std::vector<NamedMatch> query_params;
+  uint16_t port = 0;                  // 0: any
+  Labels source_labels;               // caller must carry all
+  std::string source_namespace;       // "" any
+  std::string source_host;            // RouteRule match.source: caller belongs to that service
+  std::vector<std::string> gateways;  // full names "ns/name" or "mesh"; empty: the object's list
+  std::vector<IpPrefix> source_subnets, destination_subnets;
+  std::vector<std::string> sni_hosts;
 };
 
 }  // namespace np::policy

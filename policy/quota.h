@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "policy/attribute_view.h"
+#include "policy/condition.h"
 #include "policy/string_matcher.h"
 
 namespace np::policy {
@@ -20,8 +21,9 @@ namespace np::policy {
 // How a counter gives back what was spent.
 struct CounterWindow {
   enum class Kind : uint8_t {
-    kTicks,  // rolling: `ticks` ticks of length `tick`, an amount comes back when its tick leaves
-    kFixed,  // all of it, `tick` after the first amount was spent
+    kTicks,   // rolling: `ticks` ticks of length `tick`, an amount comes back when its tick leaves
+    kFixed,   // all of it, `tick` after the first amount was spent
+    kBucket,  // one unit each `tick`, up to the limit
     kNever,
   };
   Kind kind = Kind::kNever;
@@ -50,6 +52,7 @@ struct Quota {
   CounterLimit limit;
   std::vector<Override> overrides;  // the first whose dimensions all fit counts
   Duration deduplication{};
+  bool is_shadow = false;  // counts, and refuses nothing
 };
 
 struct Denial {
@@ -73,8 +76,15 @@ struct QuotaCheck {
   std::vector<QuotaCharge> charges;  // added up; 0 in all: not charged
 };
 
+// A RateLimit's match.
+struct RequestMatch {
+  Condition condition;
+  std::vector<NamedMatcher> cookies;
+};
+
 struct CheckRule {
   const Expression* match = nullptr;  // null: every request
+  std::vector<RequestMatch> matches;  // any; none: every request
   std::vector<const Denial*> denials;
   std::vector<QuotaCheck> quotas;
 };

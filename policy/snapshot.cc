@@ -47,6 +47,12 @@ uint32_t IdTable::id(Space space, const std::string& name) {
   return found->second = number;
 }
 
+void IdTable::forget_others(Space space, const std::set<uint32_t>& used) {
+  std::erase_if(ids_, [&](const auto& entry) {
+    return entry.first.first == space && !used.contains(entry.second);
+  });
+}
+
 Instant IdTable::joined(uint32_t endpoint_id, Instant now) {
   Membership& member = members_.try_emplace(endpoint_id, Membership{now}).first->second;
   member.is_current = true;

@@ -18,34 +18,13 @@
 #include "base/field.h"
 #include "base/time.h"
 #include "policy/model.h"
+#include "policy/request_view.h"
 
 namespace re2 {
 class RE2;
 }
 
 namespace np::policy {
-
-// ---- what a request looks like to policy -----------------------------------------------------
-
-// A caller: the pod behind the connection (kernel's view), or none (gateway client).
-struct CallerView {
-  const Pod* pod = nullptr;  // null: not one of this node's pods
-  uint32_t pod_id = 0;
-  uint32_t workload_id = 0;  // whose limits hold (D9): the pod's workload, or the gateway
-  IpAddress ip;
-  std::string_view gateway;  // "ns/name" when it came in through a gateway, else empty
-};
-
-struct RequestView {
-  std::string_view method;
-  std::string_view scheme;     // "http" or "https"
-  std::string_view authority;  // canonical: lower case, default port and trailing dot removed
-  std::string_view path;       // normalised, without query
-  std::string_view query;      // without '?'; may be empty
-  FieldSpan fields;            // end-to-end fields, Host not among them
-  uint16_t port = 0;           // the port that was dialled
-  IpAddress dialled;           // the address that was dialled, for destination subnets
-};
 
 // ---- destinations ----------------------------------------------------------------------------
 
@@ -61,12 +40,6 @@ struct Endpoint {
 
 struct ClusterChecks;  // policy/quota.h
 struct CheckPolicy;
-
-class RequestMatcher {
- public:
-  virtual ~RequestMatcher() = default;
-  virtual bool holds(const RequestView& request, const CallerView& caller) const = 0;
-};
 
 // A fault of a TrafficPolicy, on the way to a cluster whatever route leads there.
 struct HostFault {

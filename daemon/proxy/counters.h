@@ -95,6 +95,7 @@ namespace np::proxy {
   X(rate_limit_ok, "charges granted by a quota")                                         \
   X(rate_limit_repeated, "charges left out because the request was charged before")      \
   X(rate_limit_untracked, "charges left out because a quota has too many tuples")        \
+  X(rate_limit_shadowed, "charges that a limit in shadow mode would have refused")       \
   X(check_errors, "rules skipped because an attribute they need is missing")
 
 inline constexpr size_t kTimerLateBuckets = 20;  // of 1 ms, then one for everything later

@@ -12,18 +12,14 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "http/codec.h"
-#include "policy/snapshot.h"
 #include "proxy/call_terms.h"
-#include "proxy/connection.h"
 #include "proxy/exchange_event.h"
 #include "proxy/fault.h"
-#include "proxy/intrusive_list.h"
-#include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/prober.h"
 #include "proxy/slab.h"
 #include "proxy/timer_wheel.h"
+#include "proxy/try.h"
 #include "proxy/wait_node.h"
 
 namespace np::proxy {
@@ -68,25 +64,6 @@ class Exchange : public SlabObject {
   WaitNode wait_node;           // while it waits with other shards' Exchanges
 
  private:
-  // One try: from the choice of an endpoint to its answer or failure.
-  struct Try {
-    ConnectionId connection;  // generation 0: none yet
-    http::StreamId stream = 0;
-    const policy::Endpoint* endpoint = nullptr;  // null with original destination
-    EndpointState* live = nullptr;
-    Pool* waiting_in = nullptr;
-    ShardGroup* group = nullptr;           // its limits; null: none
-    bool admitted = false;                 // has a place among them; else it waits in line
-    ServiceHealth* waiting_for = nullptr;  // an endpoint of this service may get room
-    ServiceHealth* service = nullptr;      // hears the result
-    bool probation = false;                // it must hear
-    Instant sent_at;                       // when the request was given to a connection
-    bool reported = false;                 // it has
-    bool reused = false;                   // a kept connection
-    bool end_sent = false;                 // whole request handed to the codec
-    uint64_t offered_before = 0;           // bytes given to the driver before this try
-    uint64_t received_before = 0;
-  };
   static constexpr size_t kTriedMax = 16;
 
   // exchange.cc: life
@@ -131,6 +108,7 @@ class Exchange : public SlabObject {
   // exchange_acquire.cc: endpoint and connection; repeats
   void enter_acquire();
   void begin_try();
+  void try_again_in_place();
   bool admit();
   void go_on_admitted();
   void choose_endpoint();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exchange, phase Acquire: back-off, endpoint, connection; and whether a try is repeated.
 #include <algorithm>
+#include <utility>
 
 #include "proxy/core.h"
 #include "proxy/exchange.h"
@@ -191,10 +192,19 @@ bool Exchange::connect_elsewhere(EndReason reason) {
   if (Connection* client = core_->find(downstream_)) {
     ++FlowUpdate(*client->record, core_->now())->retries;
   }
+  try_again_in_place();
+  return true;
+}
+
+// The next try of a request that was let in already: its place is its own until it ends, so nobody
+// overtakes it and nobody takes the last place in the line from it.
+void Exchange::try_again_in_place() {
+  ShardGroup* place = std::exchange(try_.group, nullptr);
   end_try(false);
   advance_to(Phase::kAcquire);
-  begin_try();
-  return true;
+  try_.group = place;
+  try_.admitted = place != nullptr;
+  go_on_admitted();
 }
 
 // A kept connection that the endpoint closed at the moment of its reuse says nothing about the
@@ -217,12 +227,10 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
       (nothing_sent || is_idempotent(request_.method))) {
     ++stale_repeats_;
     ++core_->counters().upstream_rq_retry_stale;
-    end_try(false);
     body_.rewind();
     want_fresh_ = true;
     tried_count_ = 0;
-    advance_to(Phase::kAcquire);
-    begin_try();
+    try_again_in_place();
     return;
   }
   if (connect_elsewhere(reason) || repeat(conditions, nothing_sent)) return;

@@ -39,7 +39,7 @@ bool Exchange::refused_by_checks() {
 void Exchange::refuse(const Refusal& refusal) {
   add_cors_fields();
   if (!refusal.denial.empty()) {
-    answer(refusal.status, {{}, refusal.denial}, "text/plain");
+    answer(refusal.status, core_->texts().slice(pin_, refusal.denial), "text/plain");
     enter_finish(EndReason::kDenied);
     return;
   }

@@ -117,6 +117,7 @@ QuotaAnswer QuotaWindows::charge(const QuotaCharge& charge, Instant now) {
 void QuotaWindows::advance(Counter& counter, Instant now) {
   switch (counter.window.kind) {
     case Kind::kNever:
+    case Kind::kBucket:
       return;
     case Kind::kFixed:
       if (ns_of(now) - counter.last < counter.window.tick.count()) return;
@@ -153,6 +154,7 @@ QuotaAnswer QuotaWindows::spend(Stripe& stripe, Counter& counter, const Lookup& 
       return {.kind = QuotaAnswer::Kind::kRepeated};
     }
   }
+  if (counter.window.kind == Kind::kBucket) return pour(counter, lookup);
   if (charge.amount > charge.limit.amount - counter.used) {
     return {.kind = QuotaAnswer::Kind::kExhausted,
             .retry_after = retry_after(counter, charge, lookup.now)};
@@ -165,6 +167,22 @@ QuotaAnswer QuotaWindows::spend(Stripe& stripe, Counter& counter, const Lookup& 
     remember(stripe, lookup.seen_key, lookup.now + charge.deduplication);
   }
   return {.kind = QuotaAnswer::Kind::kGranted, .mark = counter.last};
+}
+
+// `last` is when the bucket will be full again: one number, exact to the nanosecond.
+QuotaAnswer QuotaWindows::pour(Counter& counter, const Lookup& lookup) {
+  const QuotaCharge& charge = lookup.charge;
+  const int64_t tick = counter.window.tick.count();
+  const int64_t now = ns_of(lookup.now);
+  if (charge.amount > charge.limit.amount) return {.kind = QuotaAnswer::Kind::kExhausted};
+  const int64_t full = std::max(counter.last, now) + charge.amount * tick;
+  const int64_t missing = full - now - charge.limit.amount * tick;
+  if (missing > 0) {
+    return {.kind = QuotaAnswer::Kind::kExhausted, .retry_after = Duration(missing)};
+  }
+  counter.last = full;
+  counter.used = 1;  // not idle
+  return {.kind = QuotaAnswer::Kind::kGranted};
 }
 
 std::optional<Duration> QuotaWindows::retry_after(const Counter& counter, const QuotaCharge& charge,
@@ -198,6 +216,9 @@ void QuotaWindows::give_back(const QuotaCharge& charge, const QuotaAnswer& answe
   Counter* counter = find(stripe, lookup);
   if (counter == nullptr) return;
   switch (counter->window.kind) {
+    case Kind::kBucket:
+      counter->last -= charge.amount * counter->window.tick.count();
+      return;
     case Kind::kNever:
       break;
     case Kind::kFixed:
@@ -248,6 +269,7 @@ std::unique_ptr<QuotaWindows::Counter> QuotaWindows::make_counter(const Lookup& 
       counter->last = ns_of(lookup.now) / counter->window.tick.count();
       break;
     case Kind::kFixed:
+    case Kind::kBucket:
       counter->last = ns_of(lookup.now);
       break;
     case Kind::kNever:
@@ -277,6 +299,8 @@ bool QuotaWindows::is_idle(const Counter& counter, Instant now) {
   switch (counter.window.kind) {
     case Kind::kNever:
       return false;
+    case Kind::kBucket:
+      return at >= counter.last;
     case Kind::kFixed:
       return at - counter.last >= counter.window.tick.count();
     case Kind::kTicks:

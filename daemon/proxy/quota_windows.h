@@ -85,7 +85,8 @@ class QuotaWindows {
     uint32_t quota = 0;
     policy::CounterWindow window;
     int64_t used = 0;
-    int64_t last = 0;            // kTicks: newest tick; kFixed: begin of the window in ns
+    // kTicks: newest tick; kFixed: begin of the window; kBucket: when it is full again; in ns.
+    int64_t last = 0;
     std::vector<int64_t> spent;  // kTicks: by tick modulo size
     std::string key;
   };
@@ -119,6 +120,7 @@ class QuotaWindows {
   std::string_view key_of(const QuotaCharge& charge, std::array<char, 16>& room) const;
   Lookup look_up(const QuotaCharge& charge, std::string_view key, Instant now) const;
   Counter* find(Stripe& stripe, const Lookup& lookup) const;
+  static QuotaAnswer pour(Counter& counter, const Lookup& lookup);
   QuotaAnswer spend(Stripe& stripe, Counter& counter, const Lookup& lookup);
   static void advance(Counter& counter, Instant now);
   static std::optional<Duration> retry_after(const Counter& counter, const QuotaCharge& charge,

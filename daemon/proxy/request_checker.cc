@@ -31,10 +31,24 @@ std::optional<Refusal> RequestChecker::check(const policy::ClusterChecks& checks
 }
 
 bool RequestChecker::applies(const policy::CheckRule& rule, const Check& check) {
+  const auto& any = rule.matches;
+  if (!any.empty() && std::none_of(any.begin(), any.end(),
+                                   [&](const auto& match) { return holds(match, check); })) {
+    return false;
+  }
   if (rule.match == nullptr) return true;
-  const auto holds = policy::evaluate_condition(*rule.match, check.request, arena_);
-  if (!holds) ++check.counters.check_errors;
-  return holds.value_or(false);
+  const auto decided = policy::evaluate_condition(*rule.match, check.request, arena_);
+  if (!decided) ++check.counters.check_errors;
+  return decided.value_or(false);
+}
+
+bool RequestChecker::holds(const policy::RequestMatch& match, const Check& check) {
+  const policy::RequestView& request = *check.request.request;
+  return match.condition.holds(request, *check.request.caller) &&
+         std::all_of(match.cookies.begin(), match.cookies.end(), [&](const auto& cookie) {
+           const auto value = policy::cookie_text(request, cookie.name);
+           return value && cookie.matcher.matches(*value);
+         });
 }
 
 std::optional<Refusal> RequestChecker::charge(const policy::QuotaCheck& quota, const Check& check) {
@@ -70,7 +84,9 @@ std::optional<Refusal> RequestChecker::charge(const policy::QuotaCheck& quota, c
       ++check.counters.rate_limit_untracked;
       return std::nullopt;
     case QuotaAnswer::Kind::kExhausted:
-      break;
+      if (!quota.quota->is_shadow) break;
+      ++check.counters.rate_limit_shadowed;
+      return std::nullopt;
   }
   return Refusal{.quota = quota.quota->name, .retry_after = charged.answer.retry_after};
 }

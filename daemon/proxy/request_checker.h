@@ -51,6 +51,7 @@ class RequestChecker {
   };
 
   bool applies(const policy::CheckRule& rule, const Check& check);
+  static bool holds(const policy::RequestMatch& match, const Check& check);
   std::optional<Refusal> charge(const policy::QuotaCheck& quota, const Check& check);
   int64_t amount_of(const policy::QuotaCheck& quota, const Check& check);
   bool matches(const policy::QuotaCharge& charge, const Check& check);

@@ -101,8 +101,8 @@ class Bookinfo(unittest.TestCase):
         self.ask("reviews-v3")
         head = self.ask("reviews-v3", "-i").lower()
         self.assertIn("http/1.1 429 too many requests", head)
-        self.assertIn("retry-after: 1\r\n", head)
-        self.assertIn("x-envoy-ratelimited: true\r\n", head)
+        self.assertIn("\nretry-after: 1\n", head)
+        self.assertIn("\nx-envoy-ratelimited: true\n", head)
         counters = self.daemon.status()["counters"]
         self.assertEqual(counters["ended_rate_limited"], 1)
         self.assertEqual(counters["rate_limit_ok"], 1)
@@ -166,6 +166,22 @@ spec: {{match: {match}, actions: [{{handler: handler.memquota, instances: [hits.
 """
 
 
+RATE_LIMIT = """
+apiVersion: nodeproxy.dev/v1
+kind: RateLimit
+metadata: {{name: own}}
+spec:
+  mode: {mode}
+  services: [{{host: web.internal}}]
+  rules:
+  - name: {name}
+    match: [{{uri: {{prefix: /limited}}}}]
+    countBy: [{{cookie: session}}]
+    cost: {cost}
+    {limits}
+"""
+
+
 class Gateway(EmbeddedCase):
     """The same without pods: rules act on the service that a gateway's route leads to."""
 
@@ -190,6 +206,35 @@ class Gateway(EmbeddedCase):
             report = load(f"127.0.0.1:{self.port}", "-c", "16", "--requests", "3000", "--path", "/")
             self.assertEqual(report["status"], {"200": 500, "429": 2500})
             self.assertEqual(sum(report["errors"].values()), 0)
+
+    def own(self, name: str, limits: str, mode: str = "enforce", cost: int = 1) -> None:
+        self.daemon.ctl("delete", "memquota", "handler", "-n", "istio-system", "--ignore-not-found")
+        self.daemon.apply(RATE_LIMIT.format(name=name, limits=limits, mode=mode, cost=cost))
+        self.addCleanup(self.daemon.ctl, "delete", "ratelimit", "own")
+
+    def test_own_kind_two_windows_and_cookies(self) -> None:
+        self.own("two", "windows: [{requests: 3, per: 600ms}, {requests: 5, per: 1m}]")
+        self.assertIn("in effect, per node", self.daemon.ctl("get", "ratelimit").stdout)
+        limited = {"target": "/limited/x"}
+        self.assertEqual(self.statuses(4, ("cookie", "session=a"), **limited), [200, 200, 200, 429])
+        self.assertEqual(self.statuses(1, ("cookie", "x=y; session=b"), **limited), [200])
+        self.assertEqual(self.statuses(6, ("cookie", "session=a")), [200] * 6)
+        time.sleep(0.7)
+        self.assertEqual(self.statuses(3, ("cookie", "session=a"), **limited), [200, 200, 429])
+        got = self.fetch("/limited/x", headers=[("cookie", "session=a")])
+        self.assertEqual(got.body, b"RESOURCE_EXHAUSTED:Quota is exhausted for: two")
+
+    def test_own_kind_bucket_cost_and_shadow(self) -> None:
+        self.own("bucket", "bucket: {requests: 1, per: 1m, burst: 6}", cost=2)
+        self.assertEqual(self.statuses(4, target="/limited"), [200, 200, 200, 429])
+        head = self.fetch("/limited")
+        self.assertEqual((head.status, head.get("x-envoy-ratelimited")), (429, "true"))
+        self.assertIn(int(head.get("retry-after")), range(110, 121))
+        before = self.daemon.status()["counters"]["rate_limit_shadowed"]
+        self.daemon.apply(RATE_LIMIT.format(name="bucket", mode="shadow", cost=2,
+                                            limits="bucket: {requests: 1, per: 1m, burst: 6}"))
+        self.assertEqual(self.statuses(4, target="/limited"), [200] * 4)
+        self.assertEqual(self.daemon.status()["counters"]["rate_limit_shadowed"] - before, 4)
 
     def test_headers_select_and_count(self) -> None:
         self.limit(2, "70s", match="""'request.headers["x-team"] != ""'""",

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/check.h"
+#include "tests/support/check_fixture.h"
 #include "tests/support/engine_rig.h"
 
 namespace np::test {
@@ -57,6 +58,15 @@ void fill_policy(PolicyFixture& policy, uint8_t first, uint8_t second) {
   route.websocket = (first & 128U) != 0;
   if ((second & 1U) != 0) web.pool.max_requests_per_connection = 2;
   if ((second & 2U) != 0) route.request_headers.set = {{"host", "other"}, {"x-a", "b"}};
+  if ((second & 12U) != 0) {
+    CheckFixture checks(policy);
+    if ((second & 4U) != 0) {
+      checks.quota(checks.rule(web), "hits", 2, {"request.headers[\"x-a\"]", "source.ip"});
+    }
+    if ((second & 8U) != 0) {
+      checks.deny(checks.rule(web, "request.method == \"PUT\""), 403, "no");
+    }
+  }
   web.pool.idle_timeout = std::chrono::seconds(30);
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"", &route});

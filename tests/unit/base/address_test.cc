@@ -3,8 +3,10 @@
 #include "base/address.h"
 
 #include <gtest/gtest.h>
+
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <array>
 
 namespace np {
 namespace {
@@ -73,6 +75,17 @@ TEST(IpPrefix, RefusesHostBitsAndLongLengths) {
     EXPECT_FALSE(IpPrefix::parse(text).has_value()) << text;
   }
   EXPECT_TRUE(IpPrefix::parse("10.1.2.3")->is_single());
+}
+
+TEST(IpAddress, TextWithoutHeapUseIsTheSame) {
+  std::array<char, IpAddress::kTextBytesMax> buffer;
+  for (const char* text : {"10.1.2.3", "255.255.255.255", "::", "fd00::1",
+                           "fd00:1111:2222:3333:4444:5555:6666:7777"}) {
+    const IpAddress ip = IpAddress::parse(text).value();
+    EXPECT_EQ(ip.format(buffer), text);
+    EXPECT_EQ(ip.to_string(), text);
+  }
+  EXPECT_FALSE(IpAddress::parse(std::string_view()));
 }
 
 }  // namespace

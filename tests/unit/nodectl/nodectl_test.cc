@@ -112,14 +112,17 @@ spec:
       version: v1
 )";
 
-const char* const kDenier = R"(apiVersion: config.istio.io/v1alpha2
-kind: denier
+// Originating TLS comes later.
+const char* const kLater = R"(apiVersion: config.istio.io/v1alpha2
+kind: EgressRule
 metadata:
-  name: handler
+  name: apis
 spec:
-  status:
-    code: 7
-    message: Not allowed
+  destination:
+    service: "*.example.com"
+  ports:
+  - port: 443
+    protocol: https
 )";
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
@@ -203,15 +206,15 @@ TEST_F(NodectlTest, ApplyTakesSeveralFilesDirectoriesAndStandardInput) {
   EXPECT_EQ(nodectl({"apply", "-R", "-f", dir}).out,
             "service/reviews unchanged\nservice/ratings unchanged\n"
             "routerule.config.istio.io/reviews-default created\n");
-  const Ran both = nodectl({"apply", "-f", dir + "/a.yaml", "-f", "-"}, kDenier);
+  const Ran both = nodectl({"apply", "-f", dir + "/a.yaml", "-f", "-"}, kLater);
   EXPECT_THAT(both.out, StartsWith("service/reviews unchanged\n"));
-  EXPECT_THAT(both.out, HasSubstr("denier.config.istio.io/handler created"));
+  EXPECT_THAT(both.out, HasSubstr("egressrule.config.istio.io/apis created"));
 }
 
 TEST_F(NodectlTest, AnObjectNotYetInEffectSaysSo) {
-  const Ran ran = nodectl({"apply", "-f", "-"}, kDenier);
+  const Ran ran = nodectl({"apply", "-f", "-"}, kLater);
   EXPECT_EQ(ran.exit_code, 0);
-  EXPECT_THAT(ran.out, StartsWith("denier.config.istio.io/handler created: accepted, not yet in "
+  EXPECT_THAT(ran.out, StartsWith("egressrule.config.istio.io/apis created: accepted, not yet in "
                                   "effect: "));
 }
 
@@ -409,10 +412,10 @@ TEST(NodectlAlone, DetachWithoutADaemonTellsTheManualWay) {
 
 TEST(NodectlAlone, ValidateNeedsNoDaemon) {
   const Ran good =
-      run({NP_NODECTL, "validate", "-f", "-"}, std::string(kServices) + "---\n" + kDenier);
+      run({NP_NODECTL, "validate", "-f", "-"}, std::string(kServices) + "---\n" + kLater);
   EXPECT_EQ(good.exit_code, 0) << good.error;
   EXPECT_THAT(good.out, StartsWith("service/reviews valid\nservice/ratings valid\n"
-                                   "denier.config.istio.io/handler valid: accepted, not yet in "
+                                   "egressrule.config.istio.io/apis valid: accepted, not yet in "
                                    "effect: "));
   const Ran bad = run({NP_NODECTL, "validate", "-f", "-"}, std::string(kRule) + "  extra: 1\n");
   EXPECT_EQ(bad.exit_code, 1);

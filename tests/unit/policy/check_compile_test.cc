@@ -326,9 +326,9 @@ TEST_F(CheckCompile, DestinationIsWhatTheClustersEndpointsShare) {
 TEST_F(CheckCompile, SourceServiceIsTheFirstByKey) {
   use("");
   // ratings pods are selected by ratings and by stars.
-  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.4").value())->service,
+  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.4").value())->pod.service,
             "ratings.istio-system.svc.cluster.local");
-  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.3").value())->service,
+  EXPECT_EQ(snapshot->find_pod(IpAddress::parse("10.1.0.3").value())->pod.service,
             "reviews.istio-system.svc.cluster.local");
 }
 
@@ -339,6 +339,20 @@ TEST_F(CheckCompile, IdsSurviveAReplace) {
   EXPECT_EQ(checks(kRatings)->rules.at(0).quotas.at(0).quota->id, before);
 }
 
+TEST_F(CheckCompile, ADeletedLimitBeginsAnew) {
+  use(kQuota + kHandler + kRule);
+  const uint32_t before = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  use(kQuota + kHandler);
+  use(kQuota + kHandler + kRule);
+  const uint32_t between = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  EXPECT_NE(between, before);
+  use("");
+  use(kQuota + kHandler + kRule);
+  const uint32_t after = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  EXPECT_NE(after, before);
+  EXPECT_NE(after, between);
+}
+
 TEST_F(CheckCompile, AnOverrideOfAnUnknownDimensionNeverApplies) {
   use(kQuota + kRule +
       mixer("memquota", "handler",
@@ -347,6 +361,63 @@ TEST_F(CheckCompile, AnOverrideOfAnUnknownDimensionNeverApplies) {
   EXPECT_TRUE(checks(kRatings)->rules.at(0).quotas.at(0).quota->overrides.empty());
   EXPECT_EQ(warned("memquota istio-system/handler"),
             "an override never applies: quota istio-system/hits has no dimension user");
+}
+
+std::string limit(const std::string& spec) {
+  return "apiVersion: nodeproxy.dev/v1\nkind: RateLimit\nmetadata: {name: limit, namespace: "
+         "istio-system}\nspec: " +
+         spec + "\n---\n";
+}
+
+TEST_F(CheckCompile, RateLimitsOfTheirOwnKind) {
+  use(
+      limit("{services: [{host: ratings}], rules: [{name: a, cost: 2, countBy: [{caller: pod}], "
+            "windows: [{requests: 5, per: 1s}, {requests: 9, per: 1m}], bucket: {requests: 4, per: "
+            "1s}}]}"));
+  EXPECT_EQ(charged(kRatings), "a:2 a:2 a:2");
+  EXPECT_EQ(checks(kReviews), nullptr);
+  EXPECT_EQ(says("RateLimit istio-system/limit", Finding::Level::kScope), "per node");
+  const std::vector<QuotaCheck>& quotas = checks(kRatings)->rules.at(0).quotas;
+  EXPECT_EQ(quotas.at(0).quota->limit.window.ticks, 10U);
+  EXPECT_EQ(quotas.at(1).quota->limit.window.ticks, 600U);
+  EXPECT_EQ(quotas.at(2).quota->limit.window.kind, CounterWindow::Kind::kBucket);
+  EXPECT_NE(quotas.at(0).quota->id, quotas.at(1).quota->id);
+  EXPECT_NE(quotas.at(1).quota->id, quotas.at(2).quota->id);
+  // Together with Mixer's, which come first.
+  use(kQuota + kHandler + kRule +
+      limit("{mode: shadow, services: [{host: \"*\"}], rules: [{name: a, windows: [{requests: 5, "
+            "per: 1s}]}]}"));
+  EXPECT_EQ(charged(kWeb), "hits:1 a:1");
+  EXPECT_TRUE(checks(kWeb)->rules.at(1).quotas.at(0).quota->is_shadow);
+  EXPECT_EQ(says("RateLimit istio-system/limit", Finding::Level::kScope), "per node, shadow");
+}
+
+TEST_F(CheckCompile, RateLimitsOfAVersionNeedARouteToIt) {
+  const std::string versioned = limit(
+      "{services: [{host: ratings, labels: {version: v1}}], rules: [{name: a, windows: "
+      "[{requests: 5, per: 1s}]}]}");
+  use(versioned);
+  EXPECT_EQ(checks(kRatings), nullptr);  // its endpoints are of two versions
+  EXPECT_EQ(inactive("RateLimit istio-system/limit"),
+            "no route leads to a destination of ratings.istio-system.svc.cluster.local whose "
+            "endpoints all have version=v1");
+  use(versioned + mixer("RouteRule", "to-v1",
+                        "{destination: {name: ratings}, route: [{labels: {version: v1}}]}"));
+  EXPECT_EQ(charged("outbound|9080|v1|ratings.istio-system.svc.cluster.local"), "a:1");
+  EXPECT_EQ(inactive("RateLimit istio-system/limit"), "");
+  use(
+      limit("{services: [{host: other}, {host: reviews}], rules: [{name: a, match: [{port: 9080, "
+            "sourceService: nobody}, {port: 81}], windows: [{requests: 5, per: 1s}]}]}"));
+  EXPECT_EQ(warned("RateLimit istio-system/limit"),
+            "no service is known for host other.istio-system.svc.cluster.local");
+  EXPECT_EQ(checks(kReviews)->rules.at(0).matches.size(), 1U);  // the other port is another's
+  use(
+      limit("{services: [{host: reviews}], rules: [{name: a, match: [{port: 81}], windows: "
+            "[{requests: 5, per: 1s}]}]}"));
+  EXPECT_EQ(checks(kReviews), nullptr);
+  EXPECT_EQ(inactive("RateLimit istio-system/limit"),
+            "no route leads to a destination of reviews.istio-system.svc.cluster.local that its "
+            "rules match");
 }
 
 TEST_F(CheckCompile, NothingIsCheckedWithoutMixerObjects) {

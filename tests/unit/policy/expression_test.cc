@@ -157,6 +157,9 @@ TEST(Expression, Attributes) {
   EXPECT_EQ(request.value("request.useragent"), "curl");
   EXPECT_EQ(request.value("request.api_key"), "abc");
   EXPECT_EQ(request.value("request.headers[\"a\"]"), "1,2");
+  EXPECT_EQ(request.value("request.url_path"), "/ratings/0");
+  EXPECT_EQ(request.value("request.cookies[\"y\"]"), "2");
+  EXPECT_EQ(request.value("request.cookies[\"X\"] | \"none\""), "none");  // case counts
   EXPECT_EQ(request.value("request.headers[\"cookie\"]"), "x=1; y=2");
   // Two joined values at once.
   EXPECT_EQ(request.value("request.headers[\"a\"] == request.headers[\"cookie\"]"), "false");

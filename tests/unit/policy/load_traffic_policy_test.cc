@@ -2,6 +2,9 @@
 // TrafficPolicy: every field, what is refused and on which line, and how it meets the other APIs.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/unit/policy/load_support.h"
 
 namespace np::policy {
@@ -16,7 +19,8 @@ Loaded traffic(const std::string& spec) {
 TEST(PolicyLoadTrafficPolicy, EveryField) {
   Loaded got = traffic(R"(host: ratings
 subset: v1
-limits: {scope: node, mode: shadow, maxConnections: 3, maxPendingRequests: 0, maxRequests: 9, maxRetries: 2}
+limits: {scope: node, mode: shadow, maxConnections: 3, maxPendingRequests: 0, maxRequests: 9,
+  maxRetries: 2}
 ejection:
   mode: shadow
   consecutive5xx: 0
@@ -97,23 +101,37 @@ sticky: {}
 latencyEjection: {}
 )");
   EXPECT_TRUE(got.model.traffic.empty());
-  EXPECT_TRUE(got.says("f.yaml:7: ", "found pod; allowed: caller, node")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:7: ", "limits nothing")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:8: ", "spec.ejection.latency.percentile")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:9: ", "exactly one kind of check")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:9: ", "not a path")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:11: ", "injects nothing")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:12: ", "a distribution is required")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:13: ", "status")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:14: ", "either a status or")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:15: ", "uniform")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:16: ", "tell people apart")) << got.text();
-  EXPECT_TRUE(got.says("f.yaml:17: ", "latencyEjection")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:6: ", "found pod; allowed: caller, node")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:6: ", "limits nothing")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:7: ", "spec.ejection.latency.percentile")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:8: ", "exactly one kind of check")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:8: ", "not a path")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:10: ", "injects nothing")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:11: ", "a distribution is required")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:12: ", "status")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:13: ", "either a status or")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:14: ", "uniform")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:15: ", "tell people apart")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:16: ", "latencyEjection")) << got.text();
 }
 
 TEST(PolicyLoadTrafficPolicy, ASplitIsOfTheWholeHost) {
   Loaded got = traffic("host: a\nsubset: v1\nsticky: {cookie: user}\n");
-  EXPECT_TRUE(got.says("f.yaml:8: ", "not legal together with subset")) << got.text();
+  EXPECT_TRUE(got.says("f.yaml:7: ", "not legal together with subset")) << got.text();
+}
+
+TEST(PolicyLoadTrafficPolicy, TheExamplesLoad) {
+  size_t count = 0;
+  for (const auto& file : std::filesystem::directory_iterator(NP_SOURCE_DIR "/policy/examples")) {
+    if (!file.path().filename().string().starts_with("traffic-policy")) continue;
+    std::ifstream stream(file.path());
+    const std::string text{std::istreambuf_iterator<char>(stream), {}};
+    Loaded got = load(text);
+    EXPECT_EQ(got.model.traffic.size(), 1U) << file.path() << got.text();
+    EXPECT_TRUE(got.diagnostics.empty()) << got.text();
+    ++count;
+  }
+  EXPECT_EQ(count, 3U);
 }
 
 }  // namespace

@@ -168,6 +168,33 @@ TEST_F(EngineAdmission, CallersHaveLimitsOfTheirOwnUnlessTheyShareThem) {
   EXPECT_THAT(first.take(ask_as("10.2.0.2:3")), HasSubstr("overflow"));
 }
 
+// It has its place: who came after it does not overtake it, nor take the last place in the line.
+TEST_F(EngineAdmission, AKeptConnectionThatHasEndedCostsNobodyThePlace) {
+  limit(1, 1);
+  first.use(policy);
+  const auto ask_for = [&](const char* path) -> Socket& {
+    Socket& client = first.connect_captured(kService);
+    first.send(client, "GET " + std::string(path) + " HTTP/1.1\r\nHost: r\r\n\r\n");
+    return client;
+  };
+  ask_for("/a");
+  open_all(first);
+  first.send(first.upstream(0), kOk);
+  Socket& b = ask_for("/b");  // on the kept connection
+  Socket& c = ask_for("/c");
+  first.fail(first.upstream(0));
+  open_all(first);
+  ASSERT_EQ(first.upstreams().size(), 2U);
+  EXPECT_THAT(first.take(first.upstream(1)), StartsWith("GET /b "));
+  EXPECT_THAT(first.take(ask_for("/d")), HasSubstr("overflow")) << "one waits still";
+  first.send(first.upstream(1), kOk);
+  EXPECT_THAT(first.take(b), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(first.take(first.upstream(1)), StartsWith("GET /c "));
+  first.send(first.upstream(1), kOk);
+  EXPECT_THAT(first.take(c), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(first.counters().upstream_rq_retry_stale, 1U);
+}
+
 // The first of its group on a shard may be an Exchange of yesterday's policy.
 TEST_F(EngineAdmission, ADelayedRequestOfAnOlderPolicyBringsBackNoOldLimit) {
   limit(1, 0);

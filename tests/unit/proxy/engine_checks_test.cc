@@ -296,6 +296,54 @@ TEST_F(EngineChecks, AnswersKeepTheRulesOfHttp) {
   EXPECT_TRUE(rig.is_balanced());
 }
 
+TEST_F(EngineChecks, ShadowCountsAndRefusesNothing) {
+  policy::CheckRule& rule = checks.rule(*cluster);
+  checks.quota(rule, "shadowed", 1).is_shadow = true;
+  checks.quota(rule, "hits", 2);
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 200 "));
+  EXPECT_EQ(rig.counters().rate_limit_shadowed, 1U);
+  EXPECT_TRUE(ask(client).ends_with(kExhausted));  // the other quota is in force
+}
+
+TEST_F(EngineChecks, MatchesOfARateLimit) {
+  policy::RegexCache regexes([](const std::string&, const std::string&) {});
+  policy::CheckRule& rule = checks.rule(*cluster);
+  checks.quota(rule, "hits", 0, {"request.cookies[\"session\"]"});
+  policy::MatchCondition post;
+  post.method = policy::StringMatch{policy::StringMatch::Kind::kExact, "POST", false};
+  rule.matches.push_back({policy::Condition(post, nullptr, regexes), {}});
+  policy::RequestMatch free{policy::Condition({}, nullptr, regexes), {}};
+  free.cookies.push_back(
+      {"tier", policy::StringMatcher({policy::StringMatch::Kind::kExact, "free", false}, regexes)});
+  rule.matches.push_back(std::move(free));
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(client, get("Cookie: a=b; tier=paid\r\n")), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(client, get("Cookie: a=b; tier=free\r\n")), StartsWith("HTTP/1.1 429 "));
+  EXPECT_THAT(ask(client, get("Cookie: a=b\r\nCookie: tier=free\r\n")),
+              StartsWith("HTTP/1.1 429 "));
+  EXPECT_THAT(ask(client, "POST /x HTTP/1.1\r\nHost: r\r\nContent-Length: 0\r\n\r\n"),
+              StartsWith("HTTP/1.1 429 "));
+}
+
+TEST_F(EngineChecks, ABucketRefillsSteadily) {
+  policy::Quota& quota = checks.quota(checks.rule(*cluster), "hits", 3);
+  quota.limit.window = {policy::CounterWindow::Kind::kBucket, 0, milliseconds(2500)};
+  rig.use(policy);
+  Socket& client = rig.connect_captured(kService);
+  for (int i = 0; i < 3; ++i) EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(client), HasSubstr("retry-after: 3\r\n"));
+  rig.advance(milliseconds(2500) - Duration(1));
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 429 "));
+  rig.advance(Duration(1));
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(ask(client), StartsWith("HTTP/1.1 429 "));
+}
+
 TEST_F(EngineChecks, WhatGoesNowhereIsNotChecked) {
   checks.quota(checks.rule(*cluster), "hits", 0);
   route->clusters.clear();

@@ -82,6 +82,7 @@ class Model {
   Instant end_of(const QuotaCharge& charge, Instant at) {
     const CounterWindow& window = charge.limit.window;
     switch (window.kind) {
+      case CounterWindow::Kind::kBucket:  // has a model of its own
       case CounterWindow::Kind::kNever:
         return kNever;
       case CounterWindow::Kind::kFixed: {
@@ -176,6 +177,49 @@ TEST(QuotaWindows, FixedWindowsBeginWithTheirFirstCharge) {
   EXPECT_EQ(windows.charge(charge, kStart + seconds(10)).kind, Kind::kGranted);
   EXPECT_EQ(windows.charge(charge, kStart + seconds(10)).kind, Kind::kGranted);
   EXPECT_EQ(windows.charge(charge, kStart + seconds(10)).kind, Kind::kExhausted);
+}
+
+CounterLimit bucket(int64_t holds, Duration each) {
+  return {holds, {CounterWindow::Kind::kBucket, 0, each}};
+}
+
+TEST(QuotaWindows, ABucketAgreesWithItsModel) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    Rng rng(seed);
+    QuotaWindows windows(seed);
+    const int64_t holds = 1 + rng.below(20);
+    const Duration each(1 + rng.below(300'000'000));
+    Duration level = each * holds;  // full at the start, in time that it took to fill
+    Instant now = kStart;
+    for (int i = 0; i < 5000; ++i) {
+      const Duration passed(rng.below(4) == 0 ? rng.below(2'000'000'000) : rng.below(100'000));
+      now += passed;
+      level = std::min(level + passed, each * holds);
+      const QuotaCharge charge = of(1, bucket(holds, each), "a", 1 + rng.below(3));
+      const QuotaAnswer answer = windows.charge(charge, now);
+      const bool granted = level >= each * charge.amount;
+      ASSERT_EQ(answer.kind == Kind::kGranted, granted) << "seed " << seed << " step " << i;
+      if (granted && rng.chance(1, 10)) {
+        windows.give_back(charge, answer);
+      } else if (granted) {
+        level -= each * charge.amount;
+      } else if (charge.amount > holds) {
+        ASSERT_FALSE(answer.retry_after);
+      } else {
+        ASSERT_EQ(answer.retry_after, each * charge.amount - level);
+      }
+    }
+  }
+}
+
+TEST(QuotaWindows, AFullBucketIsIdle) {
+  QuotaWindowsLimits limits;
+  limits.tuples_max = 1;
+  QuotaWindows windows(7, limits);
+  const CounterLimit limit = bucket(2, seconds(1));
+  EXPECT_EQ(windows.charge(of(1, limit, "a", 2), kStart).kind, Kind::kGranted);
+  EXPECT_EQ(windows.charge(of(1, limit, "b"), kStart + seconds(1)).kind, Kind::kUntracked);
+  EXPECT_EQ(windows.charge(of(1, limit, "b"), kStart + milliseconds(2100)).kind, Kind::kGranted);
 }
 
 TEST(QuotaWindows, ACounterThatNeverDrains) {
