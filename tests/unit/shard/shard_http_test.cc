@@ -388,7 +388,7 @@ TEST(ShardShortage, ConnectionsKeptForOneOriginGiveWayToAnother) {
   ASSERT_TRUE(pool->start().has_value());
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < 7; ++i) clients.push_back(std::make_unique<Client>(bind.port));
-  for (const size_t origin : {0, 1, 0}) {
+  for (const size_t origin : {size_t{0}, size_t{1}, size_t{0}}) {
     ASSERT_TRUE(route_to(origin).has_value());
     // Each holds a connection to the origin until all have one.
     std::string start = post("/echo", "ab");
