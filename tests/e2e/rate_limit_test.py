@@ -143,7 +143,7 @@ class Bookinfo(unittest.TestCase):
         self.daemon.apply(slow.replace("maxAmount: 5000", "maxAmount: 6000"))
         self.assertEqual(self.ask("reviews-v3"), BODY)
         before = self.daemon.kill_worker()
-        wait_until(lambda: self.daemon.worker_pid() != before, 10, "another worker")
+        wait_until(lambda: self.daemon.has_new_worker(before), 10, "another worker")
         wait_until(lambda: self.ask("reviews-v3") in ("ratings-v1\n 200", BODY), 10, "it serves")
         self.ctl("delete", "-f", path)
 

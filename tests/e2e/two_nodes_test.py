@@ -185,7 +185,7 @@ class TwoNodes(unittest.TestCase):
         self.load_both(CLIENTS, 10)
         old = self.a.daemon.kill_worker()
         time.sleep(0.3)
-        wait_until(lambda: self.a.daemon.worker_pid() != old, 5, "another worker")
+        wait_until(lambda: self.a.daemon.has_new_worker(old), 5, "another worker")
         outcomes = self.load_both(CLIENTS, 10)
         self.assertEqual([one.status for one in outcomes], [{"200": 80}, {"200": 80}])
         self.assertEqual(self.seen(broken), 2)

@@ -130,6 +130,12 @@ class Daemon:
 
     # ---- the worker -----------------------------------------------------------------------------
 
+    def has_new_worker(self, old_pid: int) -> bool:
+        """For a moment after a kill there may be no worker at all."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return bool(children) and int(children[0]) != old_pid
+
     def worker_pid(self) -> int:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
