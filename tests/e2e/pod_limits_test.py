@@ -106,7 +106,7 @@ class PodLimits(PodsCase):
         load = start_clients(VIP, 80, 8, 1, "web", netns=self.client.netns)
         wait_until(lambda: origin.report()["now"] == 2, 5, "two are served")
         wait_until(lambda: self.counter("upstream_rq_pending_overflow") == 3, 5, "three refused")
-        path = f"/sys/fs/bpf/{self.NAME}/v1/maps/np_limit"
+        path = f"/sys/fs/bpf/{self.name}/v1/maps/np_limit"
         shown = subprocess.run(["bpftool", "-j", "map", "lookup", "pinned", path, "key", "0", "0",
                                 "0", "0"], capture_output=True, text=True, check=True).stdout
         value = json.loads(shown)["formatted"]["value"]

@@ -8,16 +8,22 @@ nsenter, because `ip netns exec` would hide the bpf file system.
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from nodeproxy import in_netns
+from nodeproxy import ROOT, in_netns
 
 GATEWAY_V4 = "10.244.0.1"
 GATEWAY_V6 = "fd00:244::1"
 BRIDGE_V4 = "10.245.0.1"
 BRIDGE_V6 = "fd00:245::1"
+
+
+def of_this_checkout(name: str) -> str:
+    """The name with a mark of the source tree, so that one test may run from two trees at a time."""
+    return name + hashlib.sha256(str(ROOT).encode()).hexdigest()[:2]
 
 
 def ip(*arguments: str, netns: str | None = None, check: bool = True) -> str:

@@ -10,7 +10,7 @@ import unittest
 from typing import ClassVar
 
 from counted_origin import CountedOrigin
-from netns import Host, Pod
+from netns import Host, Pod, of_this_checkout
 from nodeproxy import Daemon, wait_until
 from parallel_clients import Outcome, run_clients
 
@@ -53,10 +53,11 @@ class PodsCase(unittest.TestCase):
     NAME: ClassVar[str] = "nppods"
 
     def setUp(self) -> None:
-        self.host = Host(self.NAME)
+        self.name = of_this_checkout(self.NAME)
+        self.host = Host(self.name)
         self.addCleanup(self.host.close)
         self.host.__enter__()
-        self.daemon = Daemon(self.NAME, "--workers", "2", netns=self.host.netns)
+        self.daemon = Daemon(self.name, "--workers", "2", netns=self.host.netns)
         self.addCleanup(self.daemon.close)
         self.daemon.start()
         self.client = self.add_pod("client", 11, "app=client")
