@@ -12,9 +12,10 @@ bool is_hex_digit(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-bool is_control(char c) {
+// Also bytes above ASCII: llhttp takes them or not, depending on how the input was cut.
+bool is_illegal(char c) {
   const auto byte = static_cast<uint8_t>(c);
-  return (byte < 0x20 && byte != '\t') || byte == 0x7f;
+  return (byte < 0x20 && byte != '\t') || byte >= 0x7f;
 }
 
 }  // namespace
@@ -52,7 +53,7 @@ const char* ChunkLineGuard::check_byte(char c) {
         place_ = Place::kAfterCr;
         return nullptr;
       }
-      if (is_control(c)) return kBadLine;
+      if (is_illegal(c)) return kBadLine;
       return ++extension_bytes_ > extension_bytes_max_ ? "chunk_extensions_too_long" : nullptr;
     case Place::kAfterCr:
       place_ = Place::kDone;
