@@ -152,10 +152,9 @@ H1Parser::Step H1Parser::read_body(std::string_view in) {
   }
   const bool has_failed = error != HPE_OK && (error != HPE_PAUSED || stop_ == Stop::kNone);
   if (is_in_chunk_line_) {
-    // The byte that llhttp refuses is shown to the guard as well, so that the same rule is named
-    // however the input was cut.
-    const size_t seen = has_failed ? step.used + 1 : step.used;
-    if (const char* fault = guard_.check(in.substr(0, seen))) return fail(fault);
+    // The guard sees what llhttp used and no byte more, so that the same rule is named however the
+    // input was cut.
+    if (const char* fault = guard_.check(in.substr(0, step.used))) return fail(fault);
   }
   if (has_failed) return fail(is_in_chunk_line_ ? "bad_chunk_size" : "bad_chunk_end");
   step.data = data_;
