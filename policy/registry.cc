@@ -40,6 +40,17 @@ std::vector<const T*> by_age(const std::vector<T>& objects) {
   return out;
 }
 
+// Of the service's primary family, as Kubernetes' own slices have it; a pod without one gives what
+// it has.
+const IpAddress& endpoint_ip(const Service& service, const Pod& pod) {
+  const IpAddress& first = pod.ips.front();
+  if (service.addresses.empty()) return first;
+  const bool is_v4 = service.addresses.front().is_v4();
+  const auto same = std::find_if(pod.ips.begin(), pod.ips.end(),
+                                 [is_v4](const IpAddress& ip) { return ip.is_v4() == is_v4; });
+  return same == pod.ips.end() ? first : *same;
+}
+
 }  // namespace
 
 bool is_captured(Protocol protocol) {
@@ -189,8 +200,8 @@ void Registry::add_pod_endpoints(const ServiceRecord& record, const ServicePort&
                                             port.target_port_name);
       continue;
     }
-    // One endpoint per pod: its first address, or it would get a double share.
-    const SocketAddress address{pod.ips.front(), number};
+    // One endpoint per pod, or it would get a double share.
+    const SocketAddress address{endpoint_ip(service, pod), number};
     out.try_emplace(address, make_endpoint(address, entry));
   }
 }

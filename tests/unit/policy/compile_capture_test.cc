@@ -2,6 +2,8 @@
 // Which addresses are captured and where they lead; listeners of Gateways.
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "tests/unit/policy/compile_support.h"
 
 namespace np::policy {
@@ -93,6 +95,19 @@ TEST_F(CompileCaptureTest, SecondAddressOfADualStackPodIsCapturedToo) {
   world.compile();
   ASSERT_NE(world.captured("[fd00::1]:9080"), nullptr);
   EXPECT_EQ(world.cluster("outbound|9080||" + std::string(kReviews))->endpoints.size(), 3U);
+}
+
+TEST_F(CompileCaptureTest, EndpointsHaveThePrimaryFamilyOfTheirService) {
+  world.bookinfo();
+  world.model.pods[0].ips.push_back(ip("fd00::1"));
+  world.model.services[0].addresses = {ip("fd96::1"), ip("10.96.0.1")};
+  world.compile();
+  std::set<std::string> found;
+  for (const Endpoint& one : world.cluster("outbound|9080||" + std::string(kReviews))->endpoints) {
+    found.insert(one.address.to_string());
+  }
+  const std::set<std::string> expected = {"[fd00::1]:9080", "10.1.0.2:9080", "10.1.0.3:9080"};
+  EXPECT_EQ(found, expected) << "a pod of the other family alone is not lost";
 }
 
 TEST_F(CompileCaptureTest, ProtocolsDecideWhatIsCaptured) {
