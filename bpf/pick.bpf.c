@@ -5,7 +5,7 @@
  * pod's flood fills one accept queue. Fail closed, always: whatever it does not admit is dropped
  * here, which the kernel answers with RST. That is how refusals reach the client.
  */
-#include "bpf/lib/flow.bpf.h"
+#include "bpf/lib/upstream.bpf.h"
 
 static __always_inline void np_read_peer(struct bpf_sk_lookup *ctx, struct np_packet *pkt)
 {
@@ -27,6 +27,17 @@ static __always_inline void np_read_peer(struct bpf_sk_lookup *ctx, struct np_pa
 	}
 	pkt->sport = bpf_ntohs(ctx->remote_port);
 	pkt->dport = ctx->local_port;
+}
+
+/* What np_is_for_upstream() asks comes here when there is no such connection. */
+static __always_inline int np_refuse(struct np_stats *stats, const struct np_config *config,
+				     const struct np_packet *pkt)
+{
+	if (np_is_in_band(config, pkt->dport) && bpf_map_lookup_elem(&np_pods, pkt->daddr))
+		stats->pick_upstream++;
+	else
+		stats->pick_no_flow++;
+	return SK_DROP;
 }
 
 static __always_inline int np_assign(struct bpf_sk_lookup *ctx, struct np_stats *stats, __u32 index)
@@ -67,16 +78,12 @@ int np_pick(struct bpf_sk_lookup *ctx)
 	}
 	np_read_peer(ctx, &pkt);
 	pod = bpf_map_lookup_elem(&np_pods, pkt.saddr);
-	if (!pod) {
-		stats->pick_no_flow++;
-		return SK_DROP;
-	}
+	if (!pod)
+		return np_refuse(stats, config, &pkt);
 	np_key_from_pod(&key, &pkt, pod->ifindex);
 	flow = bpf_map_lookup_elem(&np_flows, &key);
-	if (!flow || flow->state == NP_FLOW_CLOSED) {
-		stats->pick_no_flow++;
-		return SK_DROP;
-	}
+	if (!flow || flow->state == NP_FLOW_CLOSED)
+		return np_refuse(stats, config, &pkt);
 	/* A SYN of a flow that was open when its daemon hung: nobody would accept it. */
 	if (!np_is_fresh(config, live, bpf_ktime_get_ns())) {
 		stats->pick_stale_hb++;

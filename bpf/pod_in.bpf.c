@@ -11,7 +11,7 @@
  * Whether a connection is captured is decided at its SYN only. Later segments follow np_flows: a
  * captured connection is never re-routed, an uncaptured one never captured.
  */
-#include "bpf/lib/flow.bpf.h"
+#include "bpf/lib/upstream.bpf.h"
 
 #define NP_NS_PER_S 1000000000ull
 
@@ -379,18 +379,6 @@ static __always_inline struct np_svc *np_find_svc(const struct np_packet *pkt)
 	return bpf_map_lookup_elem(&np_cidr, &prefix);
 }
 
-/* A backend's answer to an upstream socket in the proxy namespace that uses a pod's address. A pure
- * SYN is none: it goes to a server of the pod. */
-static __always_inline int np_is_upstream_return(const struct np_config *config,
-						 const struct np_packet *pkt)
-{
-	if (pkt->dport < config->band_lo || pkt->dport > config->band_hi)
-		return 0;
-	if ((pkt->flags & (NP_TCP_SYN | NP_TCP_ACK)) == NP_TCP_SYN)
-		return 0;
-	return bpf_map_lookup_elem(&np_pods, pkt->daddr) != 0;
-}
-
 SEC("tc")
 int np_pod_in(struct __sk_buff *skb)
 {
@@ -411,7 +399,7 @@ int np_pod_in(struct __sk_buff *skb)
 		syn.stats->err_config++;
 		return NP_NEXT;
 	}
-	if (parsed == NP_PARSE_TCP && np_is_upstream_return(syn.config, &pkt)) {
+	if (parsed == NP_PARSE_TCP && np_is_for_upstream(skb, syn.config, &pkt)) {
 		syn.stats->upstream_return++;
 		return np_to_proxy(skb, syn.config);
 	}

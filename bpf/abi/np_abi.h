@@ -21,7 +21,7 @@
 #define NP_ABI_OFFSET(type, field) __builtin_offsetof(type, field)
 #endif
 
-#define NP_ABI_VERSION 1
+#define NP_ABI_VERSION 2
 
 /* Sizes. The three *_MAX marked "load-time" may be lowered when the maps are created. */
 #define NP_PODS_MAX		4096
@@ -83,9 +83,12 @@ struct np_config {
 	__u16 band_hi;
 	__u8 default_fail; /* enum np_fail, never NP_FAIL_DEFAULT */
 	__u8 k_listeners;  /* listeners per family */
-	__u8 pad[6];
+	__u8 npx_mac[6];   /* of the end of that veth inside the proxy namespace */
+	__u32 proxy_nsid;  /* the proxy namespace as the host's namespace numbers it */
+	__u8 pad[4];
 };
-NP_ABI_ASSERT(sizeof(struct np_config) == 40);
+NP_ABI_ASSERT(sizeof(struct np_config) == 48);
+NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_config, proxy_nsid) == 40);
 
 /* np_live, ARRAY 1, mmapped. Writer: worker (supervisor while it restarts one). */
 struct np_live {
@@ -334,6 +337,10 @@ NP_ABI_ASSERT(sizeof(struct np_eject) == 24);
 	X(overload, "cause: the daemon sheds load or is leaving")                                  \
 	X(table_full, "cause: np_flows has no room")                                               \
 	X(err_count, "a counter update was given up after contention")
+#define NP_STATS_POD_OUT_EXITS(X)                                                                  \
+	X(out_upstream, "segment from outside for an upstream socket that uses a pod's address")   \
+	X(out_next, "segment for a pod, left alone")                                               \
+	X(out_err, "the same as out_upstream, the frame could not be written, dropped")
 #define NP_STATS_RET_IN_EXITS(X)                                                                   \
 	X(ret_pod, "segments handed to a pod")                                                     \
 	X(ret_neigh, "same, the pod's MAC being unknown")                                          \
@@ -344,11 +351,13 @@ NP_ABI_ASSERT(sizeof(struct np_eject) == 24);
 	X(pick_no_flow, "reset: np_pod_in admitted no such flow")                                  \
 	X(pick_no_listener, "reset: no listening socket in the pod's slot")                        \
 	X(pick_stale_hb, "reset: no sign of life from the daemon")                                 \
+	X(pick_upstream, "no upstream socket at a port of the band: asked for, nothing reset")       \
 	X(pick_other, "not TCP, not ours")                                                         \
 	X(pick_err, "reset: the kernel refused the listener")
 #define NP_STATS(X)                                                                                \
 	NP_STATS_POD_IN_EXITS(X)                                                                   \
 	NP_STATS_CAUSES(X)                                                                         \
+	NP_STATS_POD_OUT_EXITS(X)                                                                  \
 	NP_STATS_RET_IN_EXITS(X)                                                                   \
 	NP_STATS_PICK_EXITS(X)
 

@@ -73,7 +73,7 @@ Result<void> CaptureSide::build(const SupervisorOptions& options) {
   NP_TRY(map_live());
   NP_TRY_ASSIGN(np_config config, loader_->read_config());
   config.hb_timeout_ns = static_cast<uint64_t>(options.heartbeat_timeout.count());
-  config.np0_ifindex = proxy_->np0_ifindex();
+  proxy_->describe(&config);
   config.default_fail = NP_FAIL_OPEN;
   config.k_listeners = NP_LISTENERS_PER_FAMILY;
   config.band_lo = 1;  // none until a policy asks for `source: pod`

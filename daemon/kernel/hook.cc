@@ -18,6 +18,7 @@ namespace {
 
 // Not in Linux 6.1's headers, which Debian 12 builds with.
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);  // BPF_TCX_INGRESS
+constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);   // BPF_TCX_EGRESS
 constexpr uint32_t kFlagBefore = 1U << 3;                       // BPF_F_BEFORE
 
 // "np": found again by everyone who looks, and by program name before anything is removed.
@@ -26,11 +27,15 @@ constexpr uint32_t kClsactPriority = 1;
 constexpr uint32_t kLoopback = 1;
 constexpr size_t kProgramsMax = 64;
 
-bpf_tc_hook tc_hook(uint32_t ifindex) {
+bpf_attach_type tcx_type(HookSide side) {
+  return side == HookSide::kIngress ? kTcxIngress : kTcxEgress;
+}
+
+bpf_tc_hook tc_hook(const HookPoint& point) {
   bpf_tc_hook hook{};
   hook.sz = sizeof(hook);
-  hook.ifindex = static_cast<int>(ifindex);
-  hook.attach_point = BPF_TC_INGRESS;
+  hook.ifindex = static_cast<int>(point.ifindex);
+  hook.attach_point = point.side == HookSide::kIngress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
   return hook;
 }
 
@@ -51,7 +56,7 @@ bool is_program_named(uint32_t program_id, const std::string& name) {
 }
 
 bool has_own_filter(const HookPoint& point) {
-  const bpf_tc_hook hook = tc_hook(point.ifindex);
+  const bpf_tc_hook hook = tc_hook(point);
   bpf_tc_opts opts = tc_opts();
   return ::bpf_tc_query(&hook, &opts) == 0 && is_program_named(opts.prog_id, point.program_name);
 }
@@ -71,7 +76,8 @@ Result<void> attach_tcx(const HookPoint& point, int program_fd) {
   bpf_link_create_opts opts{};
   opts.sz = sizeof(opts);
   opts.flags = kFlagBefore;
-  const Fd link(::bpf_link_create(program_fd, static_cast<int>(point.ifindex), kTcxIngress, &opts));
+  const Fd link(
+      ::bpf_link_create(program_fd, static_cast<int>(point.ifindex), tcx_type(point.side), &opts));
   const std::string what = "attach " + point.program_name + " by tcx to interface number " +
                            std::to_string(point.ifindex);
   if (!link.is_open()) return system_error(errno, what);
@@ -82,7 +88,7 @@ Result<void> attach_tcx(const HookPoint& point, int program_fd) {
 }
 
 Result<void> attach_clsact(const HookPoint& point, int program_fd) {
-  bpf_tc_hook hook = tc_hook(point.ifindex);
+  bpf_tc_hook hook = tc_hook(point);
   const std::string what = "attach " + point.program_name + " by clsact to interface number " +
                            std::to_string(point.ifindex);
   const int made = ::bpf_tc_hook_create(&hook);  // EEXIST: somebody's qdisc, which we share (R4)
@@ -91,7 +97,7 @@ Result<void> attach_clsact(const HookPoint& point, int program_fd) {
   const int queried = ::bpf_tc_query(&hook, &opts);
   if (queried == 0 && !is_program_named(opts.prog_id, point.program_name)) {
     return Error{ErrorCode::kConflict, what, "another program has our handle and priority",
-                 "tc filter show dev ... ingress shows it"};
+                 "tc filter show dev ... ingress|egress shows it"};
   }
   const int attached = put_filter(hook, program_fd);
   if (attached != 0) return system_error(-attached, what);
@@ -100,7 +106,7 @@ Result<void> attach_clsact(const HookPoint& point, int program_fd) {
 
 Result<void> detach_clsact(const HookPoint& point) {
   if (!has_own_filter(point)) return ok();
-  const bpf_tc_hook hook = tc_hook(point.ifindex);
+  const bpf_tc_hook hook = tc_hook(point);
   const bpf_tc_opts opts = tc_opts();
   const int detached = ::bpf_tc_detach(&hook, &opts);
   if (detached != 0 && detached != -ENOENT) {
@@ -153,7 +159,7 @@ Result<void> update_pinned_link(const std::string& pin, int program_fd) {
 
 Result<void> update_filter(const HookPoint& point, int program_fd) {
   if (!has_own_filter(point)) return ok();
-  const int put = put_filter(tc_hook(point.ifindex), program_fd);
+  const int put = put_filter(tc_hook(point), program_fd);
   if (put == 0) return ok();
   return system_error(-put, "replace the filter of " + point.program_name);
 }
@@ -178,8 +184,8 @@ HookState inspect_hook(const HookPoint& point) {
   uint32_t ids[kProgramsMax];
   uint32_t count = kProgramsMax;
   uint32_t flags = 0;
-  const bool queried =
-      ::bpf_prog_query(static_cast<int>(point.ifindex), kTcxIngress, 0, &flags, ids, &count) == 0;
+  const bool queried = ::bpf_prog_query(static_cast<int>(point.ifindex), tcx_type(point.side), 0,
+                                        &flags, ids, &count) == 0;
   if (!queried) count = 0;
   for (uint32_t i = 0; i < count; ++i) {
     if (!is_program_named(ids[i], point.program_name)) continue;

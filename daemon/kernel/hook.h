@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attaching a program to the ingress of an interface, first in line: by tcx, or by clsact with a
+// Attaching a program to one side of an interface, first in line: by tcx, or by clsact with a
 // fixed handle and priority where there is no tcx (design.md 8.12). Both survive this process: the
 // tcx link is pinned, the clsact filter belongs to the interface. Supervisor only.
 #pragma once
@@ -18,10 +18,13 @@ const char* hook_name(Hook hook);
 // Whether this kernel has tcx: asked of the kernel, nothing is attached.
 bool has_tcx();
 
+enum class HookSide : uint8_t { kIngress, kEgress };
+
 struct HookPoint {
   uint32_t ifindex = 0;
   std::string link_pin;      // where the tcx link is pinned
   std::string program_name;  // only filters with this program are ours
+  HookSide side = HookSide::kIngress;
 };
 
 // Takes over what an earlier process attached (the program is replaced in place, never doubled),

@@ -22,7 +22,8 @@ namespace {
 
 constexpr const char* kPickLink = "np_pick";
 constexpr const char* kReturnLink = "np_ret_in";
-constexpr const char* kPodLinkPrefix = "pod_in_";
+constexpr const char* kPodInPrefix = "pod_in_";
+constexpr const char* kPodOutPrefix = "pod_out_";
 
 // Sockets cannot be copied, the ring holds events that were for somebody else.
 bool is_moved(Map map) {
@@ -80,7 +81,8 @@ bool is_zero(const std::string& bytes) {
 
 Program program_of(const std::string& link) {
   if (link == kPickLink) return Program::kPick;
-  return link == kReturnLink ? Program::kRetIn : Program::kPodIn;
+  if (link == kReturnLink) return Program::kRetIn;
+  return link.rfind(kPodOutPrefix, 0) == 0 ? Program::kPodOut : Program::kPodIn;
 }
 
 }  // namespace
@@ -102,7 +104,8 @@ Result<LayoutMove> LayoutMove::plan(const Loader& target, const std::string& sou
 
 Result<void> LayoutMove::plan_links() const {
   for (const std::string& name : list_pins(source_root_ + "/links")) {
-    if (name == kPickLink || name == kReturnLink || name.rfind(kPodLinkPrefix, 0) == 0) continue;
+    const bool is_pods = name.rfind(kPodInPrefix, 0) == 0 || name.rfind(kPodOutPrefix, 0) == 0;
+    if (name == kPickLink || name == kReturnLink || is_pods) continue;
     return Error{ErrorCode::kUnsupported, "take over the kernel state in " + source_root_,
                  "this version does not know what its link " + name + " is for",
                  "run `nodectl detach --all` with the version that made it, then start again"};
@@ -217,16 +220,20 @@ Result<void> LayoutMove::switch_link(const std::string& name) {
 Result<void> LayoutMove::switch_filter(uint32_t ifindex, const std::string& link,
                                        Program program) const {
   if (::access(target_.link_pin(link).c_str(), F_OK) == 0) return ok();
-  const char* name = program == Program::kPodIn ? "np_pod_in" : "np_ret_in";
-  return update_filter({ifindex, "", name}, target_.program_fd(program));
+  const char* name = program == Program::kRetIn   ? "np_ret_in"
+                     : program == Program::kPodIn ? "np_pod_in"
+                                                  : "np_pod_out";
+  const HookSide side = program == Program::kPodOut ? HookSide::kEgress : HookSide::kIngress;
+  return update_filter({ifindex, "", name, side}, target_.program_fd(program));
 }
 
 Result<void> LayoutMove::switch_filters() const {
   const MapView<np_pod_key, np_pod> pods(target_.map_fd(Map::kPods));
   Result<void> result = ok();
   pods.for_each([this, &result](const np_pod_key&, const np_pod& pod) {
-    const std::string link = kPodLinkPrefix + std::to_string(pod.ifindex);
-    result = switch_filter(pod.ifindex, link, Program::kPodIn);
+    const std::string number = std::to_string(pod.ifindex);
+    result = switch_filter(pod.ifindex, kPodInPrefix + number, Program::kPodIn);
+    if (result) result = switch_filter(pod.ifindex, kPodOutPrefix + number, Program::kPodOut);
     return result.has_value();
   });
   NP_TRY(std::move(result));

@@ -22,7 +22,8 @@ namespace np::kernel {
 
 namespace {
 
-constexpr const char* kProgramNames[] = {"np_pod_in", "np_ret_in", "np_pick", "np_sweep"};
+constexpr const char* kProgramNames[] = {"np_pod_in", "np_pod_out", "np_ret_in", "np_pick",
+                                         "np_sweep"};
 constexpr size_t kLogBytesMax = 2048;
 
 // The end of what libbpf said: the cause of a failed load. One process, one thread loads.
@@ -224,6 +225,8 @@ int Loader::program_fd(Program program) const {
   switch (program) {
     case Program::kPodIn:
       return ::bpf_program__fd(skeleton_->progs.np_pod_in);
+    case Program::kPodOut:
+      return ::bpf_program__fd(skeleton_->progs.np_pod_out);
     case Program::kRetIn:
       return ::bpf_program__fd(skeleton_->progs.np_ret_in);
     case Program::kPick:

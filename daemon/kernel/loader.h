@@ -22,7 +22,7 @@ struct np_capture;
 
 namespace np::kernel {
 
-enum class Program : uint8_t { kPodIn, kRetIn, kPick, kSweep };
+enum class Program : uint8_t { kPodIn, kPodOut, kRetIn, kPick, kSweep };
 struct SweepTimes {
   Duration closed = std::chrono::seconds(60);  // design.md 6
   Duration syn = std::chrono::seconds(10);

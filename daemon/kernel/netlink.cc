@@ -57,6 +57,7 @@ LinkInfo parse_link(const nlmsghdr* header) {
                    if (type == IFLA_ADDRESS) info.mac = read_as<MacAddress>(data, size);
                    if (type == IFLA_MTU) info.mtu = read_as<uint32_t>(data, size);
                    if (type == IFLA_LINK) info.peer = read_as<uint32_t>(data, size);
+                   if (type == IFLA_LINK_NETNSID) info.peer_nsid = read_as<uint32_t>(data, size);
                    if (type == IFLA_MASTER) info.master = read_as<uint32_t>(data, size);
                    if (type != IFLA_LINKINFO) return;
                    each_attribute(data, size, [&info](uint16_t inner, const char* d, size_t n) {

@@ -56,8 +56,9 @@ struct LinkInfo {
   std::string kind;  // "veth", "bridge", "netkit", ...; "" for a physical device
   MacAddress mac{};
   uint32_t mtu = 0;
-  uint32_t master = 0;  // ifindex of its bridge or bond; 0: none
-  uint32_t peer = 0;    // a veth's other end, numbered in that end's namespace
+  uint32_t master = 0;                // ifindex of its bridge or bond; 0: none
+  uint32_t peer = 0;                  // a veth's other end, numbered in that end's namespace
+  std::optional<uint32_t> peer_nsid;  // that namespace, as ours numbers it; nothing: our own
   bool is_up = false;
 };
 

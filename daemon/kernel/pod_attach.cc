@@ -16,8 +16,10 @@ namespace np::kernel {
 
 namespace {
 
-constexpr const char* kProgramName = "np_pod_in";
-constexpr const char* kPinPrefix = "pod_in_";
+constexpr const char* kPodIn = "np_pod_in";
+constexpr const char* kPodOut = "np_pod_out";
+constexpr const char* kPinPrefixIn = "pod_in_";
+constexpr const char* kPinPrefixOut = "pod_out_";
 constexpr size_t kAddressesMax = 8;
 
 std::string cut_name(const std::string& name) {
@@ -79,8 +81,25 @@ Result<void> check_request(const PodRequest& request) {
 
 }  // namespace
 
-HookPoint PodTable::hook_point(uint32_t ifindex) const {
-  return HookPoint{ifindex, loader_.link_pin(kPinPrefix + std::to_string(ifindex)), kProgramName};
+HookPoint PodTable::point_in(uint32_t ifindex) const {
+  return {ifindex, loader_.link_pin(kPinPrefixIn + std::to_string(ifindex)), kPodIn,
+          HookSide::kIngress};
+}
+
+HookPoint PodTable::point_out(uint32_t ifindex) const {
+  return {ifindex, loader_.link_pin(kPinPrefixOut + std::to_string(ifindex)), kPodOut,
+          HookSide::kEgress};
+}
+
+// np_pod_in last: where the other cannot be attached, nothing is captured.
+Result<void> PodTable::attach_programs(uint32_t ifindex) const {
+  NP_TRY(attach_hook(hook_, point_out(ifindex), loader_.program_fd(Program::kPodOut)));
+  return attach_hook(hook_, point_in(ifindex), loader_.program_fd(Program::kPodIn));
+}
+
+Result<void> PodTable::detach_programs(uint32_t ifindex) const {
+  NP_TRY(detach_hook(point_in(ifindex)));
+  return detach_hook(point_out(ifindex));
 }
 
 uint32_t PodTable::least_used_slot() const {
@@ -134,8 +153,7 @@ Result<PodRecord> PodTable::attach(const PodRequest& request) {
     }
   }
   // Last, so that no frame meets the program before its pod is known.
-  const Result<void> attached =
-      attach_hook(hook_, hook_point(record.ifindex), loader_.program_fd(Program::kPodIn));
+  const Result<void> attached = attach_programs(record.ifindex);
   record.is_attached = attached.has_value();
   if (!attached) {
     record.problem = attached.error().to_string();
@@ -204,7 +222,7 @@ Result<void> PodTable::detach(uint32_t pod_id) {
     return entry.second.is_attached && entry.second.ifindex == record.ifindex;
   });
   Result<void> result = ok();
-  if (record.is_attached && !is_shared) result = detach_hook(hook_point(record.ifindex));
+  if (record.is_attached && !is_shared) result = detach_programs(record.ifindex);
   remove_entries(record);
   return result;
 }
@@ -248,8 +266,7 @@ Result<void> PodTable::adopt() {
       continue;
     }
     record.request.ifname = link->name;
-    const Result<void> attached =
-        attach_hook(hook_, hook_point(record.ifindex), loader_.program_fd(Program::kPodIn));
+    const Result<void> attached = attach_programs(record.ifindex);
     record.is_attached = attached.has_value();
     if (!attached) record.problem = attached.error().to_string();
   }
@@ -268,9 +285,9 @@ void PodTable::remove_dead_links() {
   if (directory == nullptr) return;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string name = entry->d_name;
-    if (name.rfind(kPinPrefix, 0) != 0) continue;
+    if (name.rfind(kPinPrefixIn, 0) != 0 && name.rfind(kPinPrefixOut, 0) != 0) continue;
     uint32_t ifindex = 0;
-    std::from_chars(name.data() + std::strlen(kPinPrefix), name.data() + name.size(), ifindex);
+    std::from_chars(name.data() + name.rfind('_') + 1, name.data() + name.size(), ifindex);
     const Result<uint32_t> alive = pinned_link_ifindex(directory_path + name);
     const bool is_used = std::any_of(pods_.begin(), pods_.end(), [ifindex](const auto& pod) {
       return pod.second.is_attached && pod.second.ifindex == ifindex;
@@ -279,6 +296,16 @@ void PodTable::remove_dead_links() {
     ::unlink((directory_path + name).c_str());
   }
   ::closedir(directory);
+}
+
+std::string PodTable::problem_of_hooks(const PodRecord& record) const {
+  const HookState in = inspect_hook(point_in(record.ifindex));
+  const HookState out = inspect_hook(point_out(record.ifindex));
+  const std::string where = record.request.ifname;
+  if (!in.is_attached) return std::string("somebody removed ") + kPodIn + " from " + where;
+  if (!out.is_attached) return std::string("somebody removed ") + kPodOut + " from " + where;
+  if (!in.is_first) return std::string("another program is ahead of ") + kPodIn + " on " + where;
+  return "";
 }
 
 void PodTable::sweep() {
@@ -295,14 +322,7 @@ void PodTable::sweep() {
       remove_entries(record);
       continue;
     }
-    const HookState state = inspect_hook(hook_point(record.ifindex));
-    if (!state.is_attached) {
-      record.problem = "somebody removed np_pod_in from " + record.request.ifname;
-    } else if (!state.is_first) {
-      record.problem = "another program is ahead of np_pod_in on " + record.request.ifname;
-    } else {
-      record.problem.clear();
-    }
+    record.problem = problem_of_hooks(record);
   }
   remove_dead_links();
 }

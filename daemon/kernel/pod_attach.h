@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// PodTable: which pods of this node are captured. Attaches np_pod_in to each pod's host veth and
-// keeps np_pods and np_podst in step; both are kernel state that outlives this process, so a new
-// supervisor begins with adopt(). A pod that cannot be captured stays in the table with the reason
-// (R12, R13): nothing is skipped silently. Supervisor only, single-threaded.
+// PodTable: which pods of this node are captured. Attaches np_pod_in and
+// np_pod_out to each pod's host veth and keeps np_pods and np_podst in step; both are kernel state
+// that outlives this process, so a new supervisor begins with adopt(). A pod that cannot be
+// captured stays in the table with the reason (R12, R13): nothing is skipped silently. Supervisor
+// only, single-threaded.
 #pragma once
 
 #include <array>
@@ -59,12 +60,16 @@ class PodTable {
   Hook hook() const { return hook_; }
 
  private:
-  HookPoint hook_point(uint32_t ifindex) const;
+  HookPoint point_in(uint32_t ifindex) const;
+  HookPoint point_out(uint32_t ifindex) const;
+  Result<void> attach_programs(uint32_t ifindex) const;
+  Result<void> detach_programs(uint32_t ifindex) const;
   Result<void> write_entries(PodRecord& record, const LinkInfo& link, Netlink& netlink);
   Result<void> ensure_totals(const PodRecord& record);
   void remove_entries(const PodRecord& record);
   void adopt_entry(const np_pod_key& key, const np_pod& value);
   void remove_dead_links();
+  std::string problem_of_hooks(const PodRecord& record) const;
   uint32_t least_used_slot() const;
 
   Loader& loader_;

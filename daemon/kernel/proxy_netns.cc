@@ -31,7 +31,7 @@ constexpr uint32_t kMinMtu = 1280;
 constexpr uint32_t kTcpHeadersV4 = 40;
 constexpr uint32_t kTcpHeadersV6 = 60;
 
-const IpAddress kGatewayV4 = IpAddress::v4(169, 254, 78, 1);  // np0; only a neighbour entry
+const IpAddress kGatewayV4 = IpAddress::v4(169, 254, 78, 1);  // np0
 const IpAddress kNpxV4 = IpAddress::v4(169, 254, 78, 2);
 
 IpAddress gateway_v6() {
@@ -72,8 +72,7 @@ Result<void> write_sysctl(const Sysctl& sysctl) {
     return ok();
   }
   if (!sysctl.required) return ok();
-  return system_error(errno, "write " + path + " in the proxy namespace",
-                      "is /proc/sys mounted read-only?");
+  return system_error(errno, "write " + path, "is /proc/sys mounted read-only?");
 }
 
 Fd open_netns(const std::string& path) {
@@ -186,10 +185,38 @@ Result<void> ProxyNetns::connect(const InstanceNames& names) {
     if (!np0) return system_error(ENODEV, "find " + names.np0 + " after making it");
   }
   np0_ifindex_ = np0->ifindex;
-  NP_TRY(host.set_up(np0_ifindex_));
+  if (!np0->peer_nsid) {
+    return Error{ErrorCode::kSystem, "look at " + names.np0,
+                 "the kernel does not number the namespace of its other end", ""};
+  }
+  nsid_ = *np0->peer_nsid;
+  NP_TRY(configure_host(host, names));
   NP_TRY_ASSIGN(const std::vector<LinkInfo> links, host.links());
   const uint32_t mtu = choose_uplink_mtu(links);
   return inside([this, mtu, &np0] { return configure(mtu, np0->mac); });
+}
+
+// What leaves the node with a pod's address as its source (`source: pod`) comes out of np0 and not
+// out of the pod's veth. Loose reverse-path checking lets it pass, whatever the host's setting for
+// all interfaces is (the higher of the two counts), but only on an interface with an address.
+Result<void> ProxyNetns::configure_host(Netlink& host, const InstanceNames& names) {
+  NP_TRY(host.set_up(np0_ifindex_));
+  NetlinkMessage address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
+  ifaddrmsg body{};
+  body.ifa_family = AF_INET;
+  body.ifa_prefixlen = 32;
+  body.ifa_scope = RT_SCOPE_LINK;
+  body.ifa_index = np0_ifindex_;
+  address.body(body).address(IFA_LOCAL, kGatewayV4).address(IFA_ADDRESS, kGatewayV4);
+  NP_TRY(host.request_unless(address, "give " + names.np0 + " its address", {EEXIST}));
+  const std::string path = "net/ipv4/conf/" + names.np0 + "/rp_filter";
+  return write_sysctl({path.c_str(), "2", false});
+}
+
+void ProxyNetns::describe(np_config* config) const {
+  config->np0_ifindex = np0_ifindex_;
+  config->proxy_nsid = nsid_;
+  std::memcpy(config->npx_mac, npx_mac_.data(), npx_mac_.size());
 }
 
 Result<void> ProxyNetns::configure(uint32_t uplink_mtu, const MacAddress& np0_mac) {
@@ -198,6 +225,7 @@ Result<void> ProxyNetns::configure(uint32_t uplink_mtu, const MacAddress& np0_ma
   NP_TRY_ASSIGN(const std::optional<LinkInfo> lo, netlink.link("lo"));
   NP_TRY_ASSIGN(const std::optional<LinkInfo> npx, netlink.link(kNpxName));
   if (!lo || !npx) return system_error(ENODEV, "find lo and npx in the proxy namespace");
+  npx_mac_ = npx->mac;
   NP_TRY(netlink.set_up(lo->ifindex));
   NP_TRY(netlink.set_up(npx->ifindex));
   NetlinkMessage address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);

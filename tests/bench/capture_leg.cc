@@ -160,7 +160,7 @@ Result<void> Scene::build_capture() {
   NP_TRY_ASSIGN(listeners_, kernel::ListenerSet::open(*proxy_));
   np_config config{};
   config.hb_timeout_ns = 1'000'000'000;
-  config.np0_ifindex = proxy_->np0_ifindex();
+  proxy_->describe(&config);
   config.band_lo = 1;
   config.default_fail = NP_FAIL_CLOSED;
   config.k_listeners = NP_LISTENERS_PER_FAMILY;

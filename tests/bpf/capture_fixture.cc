@@ -140,7 +140,7 @@ void CaptureFixture::SetUp() {
   listeners_ = std::move(*listeners);
   np_config config{};
   config.hb_timeout_ns = 1'000'000'000;
-  config.np0_ifindex = proxy_->np0_ifindex();
+  proxy_->describe(&config);
   config.band_lo = 1;
   config.default_fail = NP_FAIL_OPEN;
   config.k_listeners = NP_LISTENERS_PER_FAMILY;

@@ -26,6 +26,7 @@ namespace {
 constexpr const char* kService = "10.96.0.10:80";
 constexpr uint64_t kEpoch = 41;  // workers that the other version has started
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);  // newer than Debian 12's headers
+constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 
 void make_blocking(int fd) {
   const timeval limit{2, 0};
@@ -78,7 +79,10 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
     ASSERT_TRUE(other_->beat(monotonic_now(), kEpoch));
     const std::string links = old_root_ + "/links/";
     const HookPoint pod{ifindex_, links + "pod_in_" + std::to_string(ifindex_), "np_pod_in"};
+    const HookPoint out{ifindex_, links + "pod_out_" + std::to_string(ifindex_), "np_pod_out",
+                        HookSide::kEgress};
     const HookPoint back{proxy_->np0_ifindex(), links + "np_ret_in", "np_ret_in"};
+    ASSERT_TRUE(attach_hook(GetParam(), out, other_->program_fd("np_pod_out")).has_value());
     ASSERT_TRUE(attach_hook(GetParam(), pod, other_->program_fd("np_pod_in")).has_value());
     ASSERT_TRUE(attach_hook(GetParam(), back, other_->program_fd("np_ret_in")).has_value());
     const Fd pick(
@@ -131,6 +135,7 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
   // Every hook has one program, ours (R39).
   void expect_own_programs_alone() {
     expect_one_program(ifindex_, Program::kPodIn, "np_pod_in");
+    expect_one_program(ifindex_, Program::kPodOut, "np_pod_out", HookSide::kEgress);
     expect_one_program(proxy_->np0_ifindex(), Program::kRetIn, "np_ret_in");
     uint32_t ids[8], count = 8, flags = 0;
     ASSERT_EQ(::bpf_prog_query(proxy_->fd(), BPF_SK_LOOKUP, 0, &flags, ids, &count), 0);
@@ -138,10 +143,13 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
     EXPECT_EQ(ids[0], program_id(loader_->program_fd(Program::kPick)));
   }
 
-  void expect_one_program(uint32_t ifindex, Program program, const char* name) {
+  void expect_one_program(uint32_t ifindex, Program program, const char* name,
+                          HookSide side = HookSide::kIngress) {
+    const bool is_in = side == HookSide::kIngress;
     uint32_t ids[8] = {}, count = 8, flags = 0;
     const bool queried =
-        ::bpf_prog_query(static_cast<int>(ifindex), kTcxIngress, 0, &flags, ids, &count) == 0;
+        ::bpf_prog_query(static_cast<int>(ifindex), is_in ? kTcxIngress : kTcxEgress, 0, &flags,
+                         ids, &count) == 0;
     const uint32_t own = program_id(loader_->program_fd(program));
     if (GetParam() == Hook::kTcx) {
       ASSERT_TRUE(queried);
@@ -152,8 +160,8 @@ class LayoutMoveTest : public CaptureFixture, public ::testing::WithParamInterfa
     EXPECT_TRUE(!queried || count == 0) << name;
     char device[IF_NAMESIZE] = {};
     ASSERT_NE(::if_indextoname(ifindex, device), nullptr);
-    EXPECT_TRUE(run("tc filter show dev " + std::string(device) + " ingress > /tmp/" + instance_ +
-                    " && test $(grep -c direct-action /tmp/" + instance_ +
+    EXPECT_TRUE(run("tc filter show dev " + std::string(device) + (is_in ? " ingress" : " egress") +
+                    " > /tmp/" + instance_ + " && test $(grep -c direct-action /tmp/" + instance_ +
                     ") = 1 && grep -q \"id " + std::to_string(own) + " \" /tmp/" + instance_ +
                     "; rm /tmp/" + instance_))
         << name;

@@ -15,7 +15,7 @@ function(np_change before after)
 endfunction()
 
 string(REGEX REPLACE "\nNP_ABI_ASSERT[^\n]*" "" np_other "${np_other}")
-np_change("#define NP_ABI_VERSION 1" "#define NP_ABI_VERSION 1000")
+np_change("#define NP_ABI_VERSION 2" "#define NP_ABI_VERSION 1000")
 np_change("#define NP_CIDR_MAX\t\t4096" "#define NP_CIDR_MAX\t\t8192")
 np_change("struct np_live {" "struct np_live {\n__u64 unknown;")
 np_change("struct np_pod {" "struct np_pod {\n__u64 unknown;")
@@ -31,4 +31,4 @@ np_change("#define NP_STATS_POD_IN_EXITS(X)" "#define NP_STATS_POD_IN_EXITS(X) X
 set(np_other_dir ${CMAKE_CURRENT_BINARY_DIR}/other)
 file(GENERATE OUTPUT ${np_other_dir}/bpf/abi/np_abi.h CONTENT "${np_other}")
 np_bpf_object(np_other INCLUDE ${np_other_dir}
-  SOURCES ../../bpf/pod_in.bpf.c ../../bpf/ret_in.bpf.c ../../bpf/pick.bpf.c ../../bpf/sweep.bpf.c)
+  SOURCES ../../bpf/pod_in.bpf.c ../../bpf/pod_out.bpf.c ../../bpf/ret_in.bpf.c ../../bpf/pick.bpf.c ../../bpf/sweep.bpf.c)

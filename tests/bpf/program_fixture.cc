@@ -15,6 +15,7 @@ uint64_t sum_of_exits(const np_stats& stats) {
   uint64_t sum = 0;
 #define NP_ADD(name, help) sum += stats.name;
   NP_STATS_POD_IN_EXITS(NP_ADD)
+  NP_STATS_POD_OUT_EXITS(NP_ADD)
   NP_STATS_RET_IN_EXITS(NP_ADD)
   NP_STATS_PICK_EXITS(NP_ADD)
 #undef NP_ADD
@@ -34,9 +35,11 @@ void ProgramFixture::SetUp() {
   if (IsSkipped() || HasFatalFailure()) return;
   add_pod(PodKind::kRouted, has_tcx() ? Hook::kTcx : Hook::kClsact);
   pod_ifindex_ = pods_->list().front().ifindex;
+  const std::string number = std::to_string(pod_ifindex_);
   for (const HookPoint& point :
-       {HookPoint{pod_ifindex_, loader_->link_pin("pod_in_" + std::to_string(pod_ifindex_)),
-                  "np_pod_in"},
+       {HookPoint{pod_ifindex_, loader_->link_pin("pod_in_" + number), "np_pod_in"},
+        HookPoint{pod_ifindex_, loader_->link_pin("pod_out_" + number), "np_pod_out",
+                  HookSide::kEgress},
         HookPoint{proxy_->np0_ifindex(), loader_->link_pin("np_ret_in"), "np_ret_in"}}) {
     ASSERT_TRUE(detach_hook(point).has_value());
   }

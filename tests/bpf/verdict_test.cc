@@ -2,6 +2,10 @@
 // What np_pod_in does with one packet: every exit, for the reason it is there.
 #include <gtest/gtest.h>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <cstring>
 
 #include "bpf/program_fixture.h"
@@ -283,22 +287,94 @@ TEST_F(Verdict, PrefixesMatchTheirPortOnly) {  // design.md 8.9
   expect_out(Packet{.destination = "203.1.0.1", .destination_port = 443}, kNext, &np_stats::bypass);
 }
 
-TEST_F(Verdict, AnswersToPodBoundUpstreamSocketsReturn) {  // R25
-  Packet reply{.source = "10.77.1.9",
-               .destination = "10.77.1.2",
-               .destination_port = 61001,
-               .flags = kSyn | kAck};
-  expect_out(reply, kNext, &np_stats::bypass);
-  change_config([](np_config& config) {
-    config.band_lo = 61000;
-    config.band_hi = 61999;
-  });
-  expect_out(reply, kRedirect, &np_stats::upstream_return);
-  reply.flags = kSyn;  // a client of a server that the pod runs on such a port
-  expect_out(reply, kNext, &np_stats::bypass);
-  reply.flags = kAck;
-  reply.destination = "10.77.1.3";  // no pod of ours
-  expect_out(reply, kNext, &np_stats::bypass);
+// An upstream socket that uses the pod's address, and answers to it.
+class UpstreamOfPod : public Verdict {
+ protected:
+  void open_band() {
+    change_config([](np_config& config) {
+      config.band_lo = 61000;
+      config.band_hi = 61999;
+    });
+  }
+
+  // From `packet`'s destination to its source.
+  void open_upstream(const Packet& packet) {
+    const auto opened = proxy_->inside([this, &packet]() -> Result<void> {
+      const SocketAddress own{*IpAddress::parse(packet.destination), packet.destination_port};
+      const SocketAddress remote{*IpAddress::parse(packet.source), packet.source_port};
+      sockaddr_storage storage{};
+      unsigned size = own.to_sockaddr(&storage);
+      upstream_.reset(::socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+      const int on = 1;
+      ::setsockopt(upstream_.get(), IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on));
+      EXPECT_EQ(::bind(upstream_.get(), reinterpret_cast<sockaddr*>(&storage), size), 0);
+      size = remote.to_sockaddr(&storage);
+      EXPECT_NE(::connect(upstream_.get(), reinterpret_cast<sockaddr*>(&storage), size), 0);
+      EXPECT_EQ(errno, EINPROGRESS);
+      return ok();
+    });
+    ASSERT_TRUE(opened.has_value());
+  }
+
+  // Arrives from another pod of the node, or from elsewhere on its way to the pod.
+  void expect_taken(const Packet& packet) {
+    expect_out(packet, kRedirect, &np_stats::upstream_return);
+    expect_exit(Program::kPodOut, packet, pod_ifindex_, kRedirect, &np_stats::out_upstream);
+  }
+  void expect_left_alone(const Packet& packet) {
+    expect_out(packet, kNext, &np_stats::bypass);
+    expect_exit(Program::kPodOut, packet, pod_ifindex_, kNext, &np_stats::out_next);
+  }
+
+  static Packet reply(bool is_v4) {
+    return Packet{.source = is_v4 ? "10.77.1.9" : "fd77::1:9",
+                  .destination = is_v4 ? "10.77.1.2" : "fd77::1:2",
+                  .source_port = 8080,
+                  .destination_port = 61001,
+                  .flags = kSyn | kAck};
+  }
+
+ private:
+  Fd upstream_;
+};
+
+TEST_F(UpstreamOfPod, AnswersReachIt) {  // R25
+  for (const bool is_v4 : {true, false}) {
+    Packet answer = reply(is_v4);
+    change_config([](np_config& config) { config.band_lo = 1, config.band_hi = 0; });
+    open_upstream(answer);
+    expect_left_alone(answer);  // no policy asks for `source: pod`
+    open_band();
+    expect_taken(answer);
+    answer.flags = kAck;
+    expect_taken(answer);
+    answer.flags = kSyn;  // a client of a server that the pod runs on such a port
+    expect_left_alone(answer);
+  }
+}
+
+TEST_F(UpstreamOfPod, OthersAtItsPortAreLeftAlone) {
+  open_band();
+  open_upstream(reply(true));
+  Packet other = reply(true);
+  other.flags = kAck;
+  other.destination = "10.77.1.3";  // no pod of ours
+  expect_left_alone(other);
+}
+
+TEST_F(UpstreamOfPod, ServerOfThePodOnAPortOfTheBandWorks) {
+  open_band();
+  Packet segment = reply(true);
+  segment.flags = kAck;
+  const uint64_t before = stats().pick_upstream;
+  run_program(Program::kPodIn, segment, pod_ifindex_);
+  EXPECT_EQ(stats().pick_upstream, before + 1) << "asked for, and named as that";
+  EXPECT_EQ(stats().pick_no_flow, 0U);
+  open_upstream(reply(true));
+  Packet other_client = segment;
+  other_client.source_port = 8081;
+  EXPECT_EQ(run_program(Program::kPodIn, other_client, pod_ifindex_), kNext);
+  EXPECT_EQ(run_program(Program::kPodOut, other_client, pod_ifindex_), kNext);
 }
 
 TEST_F(Verdict, WithoutConfigurationEverythingPasses) {

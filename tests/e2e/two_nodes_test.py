@@ -30,6 +30,8 @@ metadata: {{name: {name}, labels: {{{labels}}}}}
 status:
   podIPs: [{{ip: {ipv4}}}, {{ip: "{ipv6}"}}]
 """
+VIP_V6 = "fd00:96::10"
+LINK_V6 = "fd00:77::"
 LINK = {of_this_checkout("np2a"): "192.168.77.1", of_this_checkout("np2b"): "192.168.77.2"}
 
 
@@ -39,6 +41,7 @@ class Node:
     def __init__(self, name: str) -> None:
         self.name = name
         self.link = LINK[name]
+        self.link_v6 = LINK_V6 + self.link[-1]
         self.host = Host(name)
         self.host.__enter__()
         self.daemon = Daemon(name, "--workers", "2", netns=self.host.netns)
@@ -52,9 +55,10 @@ class Node:
         self.daemon.ctl("pod", "add", pod.name, "--ip", f"{pod.ipv4},{pod.ipv6}", "--ifname",
                         pod.veth, "-l", labels)
 
-    def learn(self, pod: Pod, labels: str, way: str) -> None:
-        """A pod of the other node: a route to it, and the object that the API server would tell."""
-        ip("route", "replace", f"{pod.ipv4}/32", "via", way, netns=self.host.netns)
+    def learn(self, pod: Pod, labels: str, owner: "Node") -> None:
+        """A pod of the other node: routes to it, and the object that the API server would tell."""
+        ip("route", "replace", f"{pod.ipv4}/32", "via", owner.link, netns=self.host.netns)
+        ip("-6", "route", "replace", f"{pod.ipv6}/128", "via", owner.link_v6, netns=self.host.netns)
         written = labels.replace("=", ": ").replace(",", ", ")
         self.daemon.apply(REMOTE_POD.format(name=pod.name, labels=written, ipv4=pod.ipv4,
                                             ipv6=pod.ipv6))
@@ -87,6 +91,7 @@ class TwoNodes(unittest.TestCase):
            self.b.host.netns, netns=self.a.host.netns)
         for node in self.nodes:
             ip("address", "add", f"{node.link}/24", "dev", "uplink", netns=node.host.netns)
+            ip("address", "add", f"{node.link_v6}/64", "dev", "uplink", "nodad", netns=node.host.netns)
             ip("link", "set", "uplink", "up", netns=node.host.netns)
 
     def add_pod(self, node: Node, name: str, number: int, labels: str) -> Pod:
@@ -95,13 +100,14 @@ class TwoNodes(unittest.TestCase):
             if other is node:
                 other.register(pod, labels)
             else:
-                other.learn(pod, labels, node.link)
+                other.learn(pod, labels, node)
         return pod
 
-    def add_origin(self, node: Node, name: str, number: int, **mode: object) -> CountedOrigin:
+    def add_origin(self, node: Node, name: str, number: int, listens: str = "0.0.0.0",
+                   **mode: object) -> CountedOrigin:
         labels = "app=web,version=v1"
         pod = self.add_pod(node, name, number, labels)
-        origin = CountedOrigin("0.0.0.0", WEB_PORT, netns=pod.netns, **mode)
+        origin = CountedOrigin(listens, WEB_PORT, netns=pod.netns, **mode)
         self.addCleanup(origin.close)
         origin.address = pod.ipv4
         origin.pod = pod
@@ -190,6 +196,40 @@ class TwoNodes(unittest.TestCase):
         self.assertEqual([one.status for one in outcomes], [{"200": 80}, {"200": 80}])
         self.assertEqual(self.seen(broken), 2)
         self.assertEqual([node.state(broken) for node in self.nodes], ["ejected", "ejected"])
+
+    # ---- source: pod -----------------------------------------------------------------------------
+
+    def keep_pod_addresses(self, vips: str) -> None:
+        kept = "{name: web, annotations: {nodeproxy.dev/source: pod}}"
+        self.apply(SERVICE.format(vip=vips, tcp_vip=TCP_VIP).replace("{name: web}", kept, 1))
+
+    def test_r25_the_pod_s_address_reaches_the_other_node(self) -> None:
+        """The endpoint's node sees the caller, and what it answers finds the caller's daemon, whatever
+        the hosts' reverse-path checks say."""
+        origin = self.add_origin(self.b, "web-b", 51, listens="::")
+        client = self.clients[0]
+        for rp_filter in (0, 1, 2):
+            for node in self.nodes:
+                node.host.sysctl("net.ipv4.conf.all.rp_filter", rp_filter)
+            for vip in (VIP, VIP_V6):
+                self.keep_pod_addresses(f'"{vip}"')
+                outcome = finish_clients(start_clients(vip, 80, 4, 10, "web", netns=client.netns))
+                self.assertEqual(outcome.status, {"200": 40}, (rp_filter, vip))
+        seen = [one["peer"].removeprefix("::ffff:") for one in origin.report()["requests"]]
+        self.assertEqual((seen.count(client.ipv4), seen.count(client.ipv6)), (120, 120))
+
+    def test_a_server_of_the_pod_in_the_band_is_left_alone(self) -> None:
+        """Its port belongs to the band of upstream sockets, its clients are not the daemon's."""
+        self.add_origin(self.b, "web-b", 51)
+        self.keep_pod_addresses(VIP)
+        client = self.clients[0]
+        first = finish_clients(start_clients(VIP, 80, 1, 2, "web", netns=client.netns))
+        self.assertEqual(first.status, {"200": 2})
+        own = CountedOrigin("0.0.0.0", 61001, netns=client.netns)
+        self.addCleanup(own.close)
+        for caller in self.clients[1].netns, self.a.host.netns:
+            outcome = finish_clients(start_clients(client.ipv4, 61001, 2, 5, "own", netns=caller))
+            self.assertEqual((outcome.status, outcome.errors), ({"200": 10}, {}))
 
     # ---- the kernel's side -----------------------------------------------------------------------
 
