@@ -54,7 +54,8 @@ struct DelayShape {
   enum class Kind : uint8_t { kFixed, kUniform, kNormal, kExponential };
   DelayShape() = default;
   template <typename Count, typename Period>
-  DelayShape(std::chrono::duration<Count, Period> fixed) : a(fixed) {}
+  DelayShape(std::chrono::duration<Count, Period> fixed)  // NOLINT(google-explicit-constructor)
+      : a(fixed) {}
   DelayShape(Kind shape, Duration first, Duration second) : kind(shape), a(first), b(second) {}
 
   Kind kind = Kind::kFixed;

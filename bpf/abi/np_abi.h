@@ -351,7 +351,7 @@ NP_ABI_ASSERT(sizeof(struct np_eject) == 24);
 	X(pick_no_flow, "reset: np_pod_in admitted no such flow")                                  \
 	X(pick_no_listener, "reset: no listening socket in the pod's slot")                        \
 	X(pick_stale_hb, "reset: no sign of life from the daemon")                                 \
-	X(pick_upstream, "no upstream socket at a port of the band: asked for, nothing reset")       \
+	X(pick_upstream, "no upstream socket at a port of the band: asked, nothing reset")         \
 	X(pick_other, "not TCP, not ours")                                                         \
 	X(pick_err, "reset: the kernel refused the listener")
 #define NP_STATS(X)                                                                                \

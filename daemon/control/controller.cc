@@ -147,7 +147,8 @@ ChangeAnswer Controller::change(Verb verb, std::vector<policy::Object> objects,
   return commit(std::move(plan), pods_.all(), peer);
 }
 
-ChangeAnswer Controller::commit(Plan plan, std::vector<PodRegistration> pods, const Peer& peer) {
+ChangeAnswer Controller::commit(Plan plan, const std::vector<PodRegistration>& pods,
+                                const Peer& peer) {
   ChangeAnswer answer;
   answer.changes = plan.changes;
   answer.errors = plan.errors;

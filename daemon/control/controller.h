@@ -88,7 +88,7 @@ class Controller {
   };
   void undo_add_pod(const PodRegistration& pod, const PodBefore& before, const Peer& peer,
                     ChangeAnswer& failed);
-  ChangeAnswer commit(Plan plan, std::vector<PodRegistration> pods, const Peer& peer);
+  ChangeAnswer commit(Plan plan, const std::vector<PodRegistration>& pods, const Peer& peer);
   std::optional<Error> put_in_effect(const Plan& plan, Candidate& candidate,
                                      const std::vector<PodRegistration>& pods);
   Result<void> save(const std::vector<policy::Object>& objects, uint64_t next_sequence,

@@ -117,7 +117,7 @@ bool Core::connect_in_place_of_idle(Connection& connection) {
   pools_.for_each([&](Pool& pool) {
     if (largest == nullptr || pool.idle.size() > largest->idle.size()) largest = &pool;
   });
-  if (largest->idle.empty()) return false;
+  if (largest == nullptr || largest->idle.empty()) return false;
   ++counters_->upstream_cx_trimmed;
   close(*largest->idle.front(), false);
   Pool& pool = *connection.pool;

@@ -132,6 +132,7 @@ void Acceptor::place(Fd fd, const AddListener& listener) {
     } else {
       load.fetch_sub(1, std::memory_order_relaxed);
       peers_.status[options_.shard].load.fetch_add(1, std::memory_order_relaxed);
+      // NOLINTNEXTLINE(bugprone-use-after-move): it is moved from only when the push succeeds
       transport_.adopt(std::get<AdoptConnection>(std::move(message)));
     }
   }

@@ -51,7 +51,7 @@ Result<std::unique_ptr<PodSocketThread>> PodSocketThread::create(const PodSocket
 PodSocketThread::~PodSocketThread() {
   PodSocketRequest stop;
   stop.stop = true;
-  while (!inbox_.try_push(std::move(stop))) std::this_thread::yield();
+  while (!inbox_.try_push(PodSocketRequest(stop))) std::this_thread::yield();
   thread_.join();
 }
 
@@ -80,6 +80,7 @@ void PodSocketThread::serve(const PodSocketRequest& request) {
   ShardMessage message(std::move(ready));
   // The shard is waiting for exactly this, so it cannot be dropped; its inbox is drained at each
   // iteration.
+  // NOLINTNEXTLINE(bugprone-use-after-move): it is moved from only when the push succeeds
   while (!peers_.inboxes[request.shard]->try_push(std::move(message))) std::this_thread::yield();
 }
 

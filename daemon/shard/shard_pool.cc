@@ -245,6 +245,7 @@ Result<void> ShardPool::Impl::start() {
 
 Result<void> ShardPool::Impl::post(uint32_t shard, ShardMessage message) {
   const Instant give_up = monotonic_now() + kAckMax;
+  // NOLINTNEXTLINE(bugprone-use-after-move): it is moved from only when the push succeeds
   while (!peers_.inboxes[shard]->try_push(std::move(message))) {
     if (monotonic_now() > give_up) {
       return Error{ErrorCode::kExhausted, "tell shard " + std::to_string(shard),

@@ -190,7 +190,7 @@ void Transport::connect(const proxy::Action& action) {
 
 void Transport::connect_waiting() {
   if (waiting_.empty()) return;
-  const Waiting next = std::move(waiting_.front());
+  const Waiting next = waiting_.front();
   waiting_.erase(waiting_.begin());
   connect(next.connection, next.target);
 }
