@@ -15,7 +15,7 @@ namespace {
 constexpr std::array<std::string_view, 11> kSigns = {"==", "!=", "&&", "||", "|", "(",
                                                      ")",  "[",  "]",  ",",  "."};
 
-bool is_digit(char c) {
+bool is_number_digit(char c) {
   return c >= '0' && c <= '9';
 }
 bool is_letter(char c) {
@@ -59,12 +59,13 @@ bool ExpressionLexer::next(Token& token, ExpressionProblem& problem) {
   if (at_ == text_.size()) return true;
   const char first = text_[at_];
   if (first == '"' || first == '`') return read_text(token, problem);
-  if (is_digit(first) || (first == '-' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1]))) {
+  if (is_number_digit(first) ||
+      (first == '-' && at_ + 1 < text_.size() && is_number_digit(text_[at_ + 1]))) {
     return read_number(token, problem);
   }
   if (is_letter(first)) {
     size_t end = at_;
-    while (end < text_.size() && (is_letter(text_[end]) || is_digit(text_[end]))) ++end;
+    while (end < text_.size() && (is_letter(text_[end]) || is_number_digit(text_[end]))) ++end;
     token.kind = Token::Kind::kName;
     return finish(token, end);
   }
@@ -128,8 +129,8 @@ bool ExpressionLexer::read_escape(size_t& at, Token& token, ExpressionProblem& p
 bool ExpressionLexer::read_number(Token& token, ExpressionProblem& problem) {
   size_t end = at_ + 1;
   while (end < text_.size() &&
-         (is_digit(text_[end]) || is_letter(text_[end]) ||
-          (text_[end] == '.' && end + 1 < text_.size() && is_digit(text_[end + 1])))) {
+         (is_number_digit(text_[end]) || is_letter(text_[end]) ||
+          (text_[end] == '.' && end + 1 < text_.size() && is_number_digit(text_[end + 1])))) {
     ++end;
   }
   const std::string_view written = text_.substr(at_, end - at_);

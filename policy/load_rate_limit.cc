@@ -36,7 +36,7 @@ std::vector<NamedMatch> read_cookies(const Value& map) {
   return out;
 }
 
-RateLimit::Match read_match(const Value& value, const LoadInput& input) {
+RateLimit::Match read_limit_match(const Value& value, const LoadInput& input) {
   RateLimit::Match match;
   if (!value.is_map()) {
     value.error("a match with at least one condition is required", value.found());
@@ -184,7 +184,7 @@ RateLimit::Rule read_rule(const Value& value, const LoadInput& input,
     name.error("two rules of this name", rule.name);
   }
   for (const Value& match : fields.get("match").items()) {
-    rule.matches.push_back(read_match(match, input));
+    rule.matches.push_back(read_limit_match(match, input));
   }
   rule.count_by = read_count_by(fields.get("countBy"));
   rule.cost = fields.get("cost").integer(1, INT64_MAX).value_or(1);

@@ -179,14 +179,14 @@ class TreeBuilder final : public YAML::EventHandler {
   size_t nodes_ = 0;
 };
 
-bool is_digit(char c) {
+bool is_decimal_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
 // Skips digits (and YAML 1.1's underscores); returns how many digits there were.
 size_t skip_digits(std::string_view text, size_t& at) {
   size_t digits = 0;
-  while (at < text.size() && (is_digit(text[at]) || (digits > 0 && text[at] == '_'))) {
+  while (at < text.size() && (is_decimal_digit(text[at]) || (digits > 0 && text[at] == '_'))) {
     if (text[at] != '_') ++digits;
     ++at;
   }
@@ -214,7 +214,7 @@ ScalarType number_type(std::string_view text) {
   if (digits > 0 && at == text.size()) return ScalarType::kInteger;
   if (at < text.size() && text[at] == '.') {
     ++at;
-    while (at < text.size() && is_digit(text[at])) {
+    while (at < text.size() && is_decimal_digit(text[at])) {
       ++at;
       ++digits;
     }

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from capture_case import WEB_V4, WEB_V6, CaptureCase  # noqa: E402
+from counted_origin import CountedOrigin  # noqa: E402
 from nodeproxy import load, wait_until  # noqa: E402
 
 
@@ -41,9 +42,9 @@ class Routed(CaptureCase):
     def test_r2_r15_other_traffic_passes_and_is_counted(self) -> None:
         before = self.stats()
         pod = self.web["v1"]
-        server = subprocess.Popen(["nsenter", f"--net=/run/netns/{pod.netns}", sys.executable, "-m", "http.server",
-                                   "7777"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(lambda: (server.kill(), server.wait()))
+        # Not Python's http.server: it asks DNS for its own name before it answers.
+        server = CountedOrigin("0.0.0.0", 7777, netns=pod.netns)
+        self.addCleanup(server.close)
         url = f"http://{pod.ipv4}:7777/"
         wait_until(lambda: self.client.curl(url, "-o", "/dev/null").endswith("200"), 5, "direct traffic passes")
         echo = ("import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"

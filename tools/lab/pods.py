@@ -64,6 +64,8 @@ def write_hosts(netns: str) -> None:
     """`ip netns exec` shows these files as /etc/hosts and /etc/resolv.conf: the pod's DNS."""
     folder = NETNS_ETC / netns
     folder.mkdir(parents=True, exist_ok=True)
+    for covered in "/etc/hosts", "/etc/resolv.conf":
+        Path(covered).touch()  # nothing can be laid over a file that a minimal system lacks
     lines = ["127.0.0.1 localhost", "::1 localhost"]
     for service, address in layout.CLUSTER_V4.items():
         qualified = f"{service}.{layout.NAMESPACE}"

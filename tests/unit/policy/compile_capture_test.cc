@@ -11,8 +11,6 @@ namespace {
 
 using Level = Finding::Level;
 
-constexpr char kReviewsAddress[] = "10.96.0.1:9080";
-
 class CompileCaptureTest : public ::testing::Test {
  protected:
   std::string by_host(const char* dialled, std::string_view host) {

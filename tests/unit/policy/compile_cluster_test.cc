@@ -11,7 +11,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using Level = Finding::Level;
 
-constexpr char kReviewsAddress[] = "10.96.0.1:9080";
 constexpr char kWhole[] = "outbound|9080||reviews.default.svc.cluster.local";
 constexpr char kV1[] = "outbound|9080|v1|reviews.default.svc.cluster.local";
 

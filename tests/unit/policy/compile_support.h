@@ -14,6 +14,7 @@
 namespace np::policy {
 
 inline constexpr char kReviews[] = "reviews.default.svc.cluster.local";
+inline constexpr char kReviewsAddress[] = "10.96.0.1:9080";
 inline constexpr char kRatings[] = "ratings.default.svc.cluster.local";
 
 inline SocketAddress at(const char* text) {
@@ -236,9 +237,8 @@ class World {
     return out;
   }
   const Cluster* cluster(const std::string& name) const {
-    for (const auto& candidate : snapshot->clusters) {
+    for (const auto& candidate : snapshot->clusters)
       if (candidate->name == name) return candidate.get();
-    }
     return nullptr;
   }
 

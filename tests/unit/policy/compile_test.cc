@@ -10,7 +10,6 @@ namespace {
 using ::testing::IsEmpty;
 using Level = Finding::Level;
 
-constexpr char kReviewsAddress[] = "10.96.0.1:9080";
 constexpr char kRatingsAddress[] = "10.96.0.2:9080";
 
 std::string version(const char* number, const char* host = kReviews) {

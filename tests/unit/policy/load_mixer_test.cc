@@ -5,10 +5,10 @@
 namespace np::policy {
 namespace {
 
-const std::string kApi = "config.istio.io/v1alpha2";
+const std::string kMixerApi = "config.istio.io/v1alpha2";
 
 TEST(PolicyLoadMixer, UnknownAndWrongFieldsAreErrors) {
-  Loaded got = load(object_of(kApi, "memquota",
+  Loaded got = load(object_of(kMixerApi, "memquota",
                               "quotas:\n- name: requestcount\n  maxAmmount: 5\n"
                               "  validDuration: 1\n  overrides:\n  - dimensions: {a: 1}\n"));
   EXPECT_TRUE(got.says("f.yaml:6: memquota default/x: spec.quotas[0].name: ", "name.quota"));
@@ -18,30 +18,34 @@ TEST(PolicyLoadMixer, UnknownAndWrongFieldsAreErrors) {
 }
 
 TEST(PolicyLoadMixer, EachKindIsChecked) {
-  EXPECT_TRUE(load(object_of(kApi, "rule", "actions:\n- instances: [a]\n"))
+  EXPECT_TRUE(load(object_of(kMixerApi, "rule", "actions:\n- instances: [a]\n"))
                   .says("f.yaml:6: rule default/x: spec.actions[0].handler: ", "missing"));
   EXPECT_TRUE(
-      load(object_of(kApi, "QuotaSpec", "rules:\n- quotas:\n  - charge: 0\n"))
+      load(object_of(kMixerApi, "QuotaSpec", "rules:\n- quotas:\n  - charge: 0\n"))
           .says("f.yaml:7: QuotaSpec default/x: spec.rules[0].quotas[0].charge: ", "range"));
-  EXPECT_TRUE(load(object_of(kApi, "QuotaSpecBinding", "services: [{}]\nquotaSpecs: []\n"))
+  EXPECT_TRUE(load(object_of(kMixerApi, "QuotaSpecBinding", "services: [{}]\nquotaSpecs: []\n"))
                   .says("f.yaml:5: ", "one of name and service is required"));
-  EXPECT_TRUE(load(object_of(kApi, "denier", "status: {code: x}\n")).says("f.yaml:5: ", "found x"));
-  EXPECT_TRUE(load(object_of(kApi, "checknothing", "a: b\n")).says("f.yaml:5: ", "unknown field"));
-  EXPECT_TRUE(load(object_of(kApi, "quota", "dimensions: {a: ''}\n")).says("f.yaml:5: ", "empty"));
   EXPECT_TRUE(
-      load(object_of(kApi, "redisquota", "quotas: [{name: a.quota, rateLimitAlgorithm: LEAKY}]\n"))
-          .says("f.yaml:5: ", "FIXED_WINDOW, ROLLING_WINDOW"));
+      load(object_of(kMixerApi, "denier", "status: {code: x}\n")).says("f.yaml:5: ", "found x"));
+  EXPECT_TRUE(
+      load(object_of(kMixerApi, "checknothing", "a: b\n")).says("f.yaml:5: ", "unknown field"));
+  EXPECT_TRUE(
+      load(object_of(kMixerApi, "quota", "dimensions: {a: ''}\n")).says("f.yaml:5: ", "empty"));
+  EXPECT_TRUE(load(object_of(kMixerApi, "redisquota",
+                             "quotas: [{name: a.quota, rateLimitAlgorithm: LEAKY}]\n"))
+                  .says("f.yaml:5: ", "FIXED_WINDOW, ROLLING_WINDOW"));
 }
 
 TEST(PolicyLoadMixer, ASpecOfNothingIsLegalForCheckNothing) {
-  Loaded got = load("apiVersion: " + kApi + "\nkind: checknothing\nmetadata: {name: x}\nspec:\n");
+  Loaded got =
+      load("apiVersion: " + kMixerApi + "\nkind: checknothing\nmetadata: {name: x}\nspec:\n");
   EXPECT_FALSE(has_errors(got.diagnostics)) << got.text();
-  got = load("apiVersion: " + kApi + "\nkind: checknothing\nmetadata: {name: x}\n");
+  got = load("apiVersion: " + kMixerApi + "\nkind: checknothing\nmetadata: {name: x}\n");
   EXPECT_FALSE(has_errors(got.diagnostics)) << got.text();
 }
 
 TEST(PolicyLoadMixer, ExpressionsAreReadAtOnce) {
-  Loaded got = load(object_of(kApi, "quota",
+  Loaded got = load(object_of(kMixerApi, "quota",
                               "dimensions:\n  a: source.labels[\"app\"] | \"x\"\n"
                               "  b: sourc.service\n  c: source.labels\n  d: source.ip ==\n"));
   EXPECT_TRUE(
@@ -57,24 +61,24 @@ TEST(PolicyLoadMixer, ExpressionsAreReadAtOnce) {
       got.says("f.yaml:9: quota default/x: spec.dimensions.d: a value is missing here, at "
                "character 13: found the end",
                ""));
-  got = load(object_of(kApi, "rule",
+  got = load(object_of(kMixerApi, "rule",
                        "match: source.name\nactions: [{handler: a.denier, instances: "
                        "[b.checknothing]}]\n"));
   EXPECT_TRUE(
       got.says("f.yaml:5: rule default/x: spec.match: a condition is needed here: found a "
                "value of type string",
                "== \"reviews\""));
-  got = load(object_of(kApi, "rule", "match: response.code == 200\nactions: []\n"));
+  got = load(object_of(kMixerApi, "rule", "match: response.code == 200\nactions: []\n"));
   EXPECT_FALSE(has_errors(got.diagnostics));
   EXPECT_TRUE(got.says("f.yaml:5: rule default/x: spec.match: ", "response.code is not known"));
-  got = load(object_of(kApi, "rule", "match: ' '\nactions: []\n"));
+  got = load(object_of(kMixerApi, "rule", "match: ' '\nactions: []\n"));
   EXPECT_EQ(got.text(), "");
   EXPECT_FALSE(got.model.mixer.rules.at(0).match);
 }
 
 TEST(PolicyLoadMixer, WindowsOfMemquota) {
   const Loaded got = load(object_of(
-      kApi, "memquota",
+      kMixerApi, "memquota",
       "quotas:\n- {name: a.quota, maxAmount: 5, validDuration: 1.5s, overrides: [{maxAmount: 2}]}\n"
       "- {name: b.quota, maxAmount: 5, validDuration: 0s}\n- {name: c.quota, validDuration: 2s}\n"
       "min_deduplication_duration: 250ms\n"));
@@ -93,7 +97,7 @@ TEST(PolicyLoadMixer, WindowsOfMemquota) {
 
 TEST(PolicyLoadMixer, WindowsOfRedisquota) {
   Loaded got = load(object_of(
-      kApi, "redisquota",
+      kMixerApi, "redisquota",
       "redisServerUrl: redis:6379\nquotas:\n- {name: a.quota, maxAmount: 5, validDuration: 1.5s, "
       "overrides: [{dimensions: {a: b}, maxAmount: 2}]}\n- {name: b.quota, maxAmount: 5, "
       "validDuration: 10s, rateLimitAlgorithm: ROLLING_WINDOW, bucketDuration: 500ms}\n"));
@@ -106,7 +110,7 @@ TEST(PolicyLoadMixer, WindowsOfRedisquota) {
   EXPECT_EQ(handler.limits[1].window.tick, std::chrono::milliseconds(500));
   EXPECT_TRUE(
       got.says("f.yaml:5: redisquota default/x: spec.redisServerUrl: ", "no Redis is asked"));
-  got = load(object_of(kApi, "redisquota",
+  got = load(object_of(kMixerApi, "redisquota",
                        "quotas:\n- {name: b.quota, maxAmount: 5, validDuration: 1s, "
                        "rateLimitAlgorithm: ROLLING_WINDOW, bucketDuration: 1s}\n"
                        "- {name: c.quota, maxAmount: 5, validDuration: 1s, rateLimitAlgorithm: "
@@ -118,7 +122,7 @@ TEST(PolicyLoadMixer, WindowsOfRedisquota) {
 }
 
 TEST(PolicyLoadMixer, ClausesOfQuotaSpec) {
-  Loaded got = load(object_of(kApi, "QuotaSpec",
+  Loaded got = load(object_of(kMixerApi, "QuotaSpec",
                               "rules:\n- match:\n  - clause:\n      request.path: {prefix: /a}\n"
                               "      request.pth: {exact: a}\n      request.size: {exact: '1'}\n"
                               "      api.operation: {exact: get}\n      source.name: {regex: "
@@ -134,7 +138,7 @@ TEST(PolicyLoadMixer, ClausesOfQuotaSpec) {
 
 TEST(PolicyLoadEgressRule, PlainProtocolsBecomeServices) {
   Loaded got =
-      load(object_of(kApi, "EgressRule",
+      load(object_of(kMixerApi, "EgressRule",
                      "destination: {service: \"*.example.com\"}\n"
                      "ports: [{port: 80, protocol: http}, {port: 3306, protocol: TCP}]\n"));
   ASSERT_EQ(got.model.services.size(), 1U) << got.text();
@@ -142,18 +146,18 @@ TEST(PolicyLoadEgressRule, PlainProtocolsBecomeServices) {
   EXPECT_TRUE(got.model.services[0].external);
   EXPECT_EQ(got.model.services[0].resolution, Service::Resolution::kNone);
   EXPECT_EQ(got.model.services[0].ports.at(1).protocol, Protocol::kTcp);
-  got = load(object_of(kApi, "EgressRule",
+  got = load(object_of(kMixerApi, "EgressRule",
                        "destination: {service: www.example.com}\nports: [{port: 80, protocol: "
                        "HTTP}]\n"));
   EXPECT_EQ(got.model.services.at(0).resolution, Service::Resolution::kDns);
   got =
-      load(object_of(kApi, "EgressRule",
+      load(object_of(kMixerApi, "EgressRule",
                      "destination: {service: 192.0.2.0/24}\nports: [{port: 80, protocol: tcp}]\n"));
   EXPECT_EQ(got.model.services.at(0).prefixes.size(), 1U) << got.text();
 }
 
 TEST(PolicyLoadEgressRule, Errors) {
-  Loaded got = load(object_of(kApi, "EgressRule",
+  Loaded got = load(object_of(kMixerApi, "EgressRule",
                               "destination:\n  service: 192.0.2.0/24\n  name: a\nports:\n"
                               "- {port: 80, protocol: HTTP}\n- {port: 80, protocol: GOPHER}\n"
                               "useEgressProxy: true\n"));

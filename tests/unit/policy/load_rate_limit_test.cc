@@ -5,10 +5,10 @@
 namespace np::policy {
 namespace {
 
-const std::string kApi = "nodeproxy.dev/v1";
+const std::string kLimitApi = "nodeproxy.dev/v1";
 
 Loaded load_limit(const std::string& spec) {
-  return load(object_of(kApi, "RateLimit", spec), "shop");
+  return load(object_of(kLimitApi, "RateLimit", spec), "shop");
 }
 
 TEST(PolicyLoadRateLimit, Everything) {

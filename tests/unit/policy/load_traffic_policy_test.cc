@@ -10,10 +10,10 @@
 namespace np::policy {
 namespace {
 
-constexpr const char* kApi = "nodeproxy.dev/v1";
+constexpr const char* kOwnApi = "nodeproxy.dev/v1";
 
 Loaded traffic(const std::string& spec) {
-  return load(object_of(kApi, "TrafficPolicy", spec));
+  return load(object_of(kOwnApi, "TrafficPolicy", spec));
 }
 
 TEST(PolicyLoadTrafficPolicy, EveryField) {

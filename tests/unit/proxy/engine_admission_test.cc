@@ -7,6 +7,7 @@
 #include "proxy/node_state.h"
 #include "proxy/retry.h"
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -15,12 +16,6 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 using std::chrono::seconds;
-
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kTcp[] = "10.96.0.11:3306";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-constexpr char kBroken[] = "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno";
 
 class Wakes : public proxy::WakeSink {
  public:

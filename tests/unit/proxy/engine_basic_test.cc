@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -12,8 +13,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
-
-constexpr char kService[] = "10.96.0.10:9080";
 
 class EngineBasic : public ::testing::Test {
  protected:

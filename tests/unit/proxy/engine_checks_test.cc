@@ -6,6 +6,7 @@
 #include "proxy/quota_windows.h"
 #include "tests/support/check_fixture.h"
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -17,10 +18,7 @@ using Socket = EngineRig::Socket;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kService[] = "10.96.0.10:9080";
 constexpr char kGateway[] = "0.0.0.0:8080";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 constexpr char kExhausted[] = "RESOURCE_EXHAUSTED:Quota is exhausted for: hits";
 
 class EngineChecks : public ::testing::Test {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -15,16 +16,11 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kTcp[] = "10.96.0.11:3306";
-constexpr char kAuto[] = "10.96.0.12:7000";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
 constexpr char kPart[] = "POST /x HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\n\r\na";
 constexpr char kUpgrade[] =
     "GET /x HTTP/1.1\r\nHost: r\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 constexpr char kSwitched[] =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 constexpr Duration kLong = hours(1000);
 
 class EngineTimeLimits : public ::testing::Test {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -14,10 +15,6 @@ using ::testing::Not;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 using std::chrono::seconds;
-
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 class EngineRoute : public ::testing::Test {
  protected:

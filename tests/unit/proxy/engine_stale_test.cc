@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -15,12 +16,8 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kPost[] = "POST /x HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\n\r\nabc";
 constexpr char kPut[] = "PUT /x HTTP/1.1\r\nHost: r\r\nContent-Length: 0\r\n\r\n";
 constexpr char kDelete[] = "DELETE /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 class EngineStale : public ::testing::Test {
  protected:

@@ -8,6 +8,7 @@
 #include "proxy/fault.h"
 #include "proxy/node_state.h"
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -18,11 +19,6 @@ using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-constexpr char kBroken[] = "HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno";
 
 class OnHeader : public policy::RequestMatcher {
  public:

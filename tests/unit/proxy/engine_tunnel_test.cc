@@ -6,6 +6,7 @@
 #include <set>
 
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -17,12 +18,6 @@ using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr char kService[] = "10.96.0.10:9080";
-constexpr char kTcp[] = "10.96.0.11:3306";
-constexpr char kAuto[] = "10.96.0.12:7000";
-constexpr char kGet[] = "GET /x HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 class EngineTunnel : public ::testing::Test {
  protected:
