@@ -292,19 +292,21 @@ bool QuotaWindows::reserve(uint32_t quota, Instant now) {
   return false;
 }
 
-// Nothing spent is left in the window, also for a shard whose clock is behind.
+// Nothing spent is left in the window, also for a shard whose clock is behind: the window that its
+// new counter would begin with must not reach back to what this one has let go.
 bool QuotaWindows::is_idle(const Counter& counter, Instant now) {
-  if (counter.used == 0) return true;
   const int64_t at = ns_of(now) - kSkewMax.count();
+  const bool is_spent = counter.used != 0;
+  const int64_t tick = counter.window.tick.count();
   switch (counter.window.kind) {
     case Kind::kNever:
-      return false;
+      return !is_spent;
     case Kind::kBucket:
       return at >= counter.last;
     case Kind::kFixed:
-      return at - counter.last >= counter.window.tick.count();
+      return at - counter.last >= (is_spent ? tick : 0);
     case Kind::kTicks:
-      return at / counter.window.tick.count() - counter.last >= counter.window.ticks;
+      return at / tick - counter.last >= (is_spent ? counter.window.ticks : 0);
   }
   return false;
 }

@@ -355,6 +355,30 @@ TEST(QuotaWindows, ThreadsTogetherGrantTheLimitAndNotOneMore) {
   }
 }
 
+// A counter that owes nothing is forgotten only when no shard's clock is behind it: a new one that
+// began earlier would grant once more what the forgotten one had let go.
+TEST(QuotaWindows, AForgottenCounterIsNotBegunAgainInItsPast) {
+  QuotaWindowsLimits limits;
+  limits.tuples_max = 2;
+  QuotaWindows windows(7, limits);
+  const CounterLimit limit = rolling(20, 1);
+  const Instant later = kStart + milliseconds(1000);
+  QuotaAnswer last;
+  for (const char* tuple : {"a", "b"}) {
+    ASSERT_EQ(windows.charge(of(1, limit, tuple, 20), kStart).kind, Kind::kGranted);
+    last = windows.charge(of(1, limit, tuple), later);
+    ASSERT_EQ(last.kind, Kind::kGranted);
+    windows.give_back(of(1, limit, tuple), last);
+  }
+  (void)windows.charge(of(1, limit, "newcomer"), later);
+  const QuotaAnswer behind = windows.charge(of(1, limit, "a"), later - milliseconds(40));
+  EXPECT_EQ(behind.kind, Kind::kGranted);
+  EXPECT_EQ(behind.mark, last.mark);
+  (void)windows.charge(of(1, limit, "newcomer"), later + milliseconds(1500));
+  EXPECT_EQ(windows.charge(of(1, limit, "newcomer"), later + milliseconds(1500)).kind,
+            Kind::kGranted);
+}
+
 // Threads whose clocks run and differ, tuples that come and go, charges that are taken back.
 TEST(QuotaWindows, ThreadsKeepTheLimitInEveryWindow) {
   QuotaWindowsLimits limits;
