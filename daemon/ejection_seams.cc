@@ -147,6 +147,10 @@ void EjectionWatch::notify() {
   (void)!::write(fd_.get(), &one, sizeof one);
 }
 
+uint64_t EjectionWatch::lost_events() const {
+  return node_->lost_events();
+}
+
 size_t EjectionWatch::ejected_now() {
   size_t count = 0;
   if (node_ == nullptr) return count;

@@ -39,6 +39,8 @@ class EjectionWatch final : public control::EndpointWatch {
   void set_node(proxy::NodeState& node) { node_ = &node; }
   void notify();
   size_t ejected_now();
+  // Changes that the log does not know of, because too many came at once.
+  uint64_t lost_events() const;
 
   std::vector<control::EndpointStanding> standing(uint32_t service_id) override;
   bool uneject(uint32_t service_id, const SocketAddress& address) override;

@@ -96,7 +96,7 @@ Result<void> serve(const Options& options) {
   NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
   NP_TRY(enter_sandbox(options));
 
-  CounterBoard counters(*pool, *link, *watch, options.workers);
+  CounterBoard counters(*pool, *link, *watch, ejections, options.workers);
   SupervisorLifecycle lifecycle;
   GatewayListeners listeners(*link, *pool);
   control::Seams seams;

@@ -119,6 +119,8 @@ std::vector<control::NamedCounter> CounterBoard::counters() {
 #undef NP_ADD_COUNTER
   sums.push_back({"open_connections", pool_.open_connections()});
   sums.push_back({"outlier_detection_ejections_active", watch_.ejected_now()});
+  sums.push_back({"outlier_detection_events_lost", watch_.lost_events()});
+  sums.push_back({"outlier_detection_writes_failed", store_.failed_writes()});
   for (control::NamedCounter& counter : link_.kernel_counters()) sums.push_back(std::move(counter));
   return sums;
 }

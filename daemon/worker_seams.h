@@ -55,8 +55,8 @@ class DataPathHealth final : public admin::HealthSource {
 class CounterBoard final : public control::CounterSource {
  public:
   CounterBoard(const shard::ShardPool& pool, kernel::WorkerLink& link, EjectionWatch& watch,
-               uint32_t workers)
-      : pool_(pool), link_(link), watch_(watch), workers_(workers) {}
+               const KernelEjections& store, uint32_t workers)
+      : pool_(pool), link_(link), watch_(watch), store_(store), workers_(workers) {}
   std::vector<control::NamedCounter> counters() override;
   std::vector<std::string> probe_report() override;
 
@@ -64,6 +64,7 @@ class CounterBoard final : public control::CounterSource {
   const shard::ShardPool& pool_;
   kernel::WorkerLink& link_;
   EjectionWatch& watch_;
+  const KernelEjections& store_;
   uint32_t workers_;
 };
 

@@ -171,7 +171,6 @@ struct Retry {
   Duration backoff_base = std::chrono::milliseconds(25);
   Duration backoff_max = std::chrono::milliseconds(250);
   bool avoid_previous_hosts = true;
-  uint32_t host_reselect_attempts = 5;
   bool allow_non_idempotent = false;  // repeat POST after bytes were sent
 };
 

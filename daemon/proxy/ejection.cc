@@ -155,6 +155,10 @@ ServiceHealth::ServiceHealth(NodeState& node, uint32_t service_id)
 
 EndpointHealth& ServiceHealth::endpoint(const SocketAddress& address) {
   const SpinGuard guard(lock_);
+  return record_of(address);
+}
+
+EndpointHealth& ServiceHealth::record_of(const SocketAddress& address) {
   std::unique_ptr<EndpointHealth>& record = endpoints_[address];
   if (record == nullptr) {
     record = std::make_unique<EndpointHealth>();
@@ -175,16 +179,12 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
   rules.outlier = *cluster.outlier;
   rules.endpoints.clear();
   for (const policy::Endpoint& listed : cluster.endpoints) {
-    std::unique_ptr<EndpointHealth>& record = endpoints_[listed.address];
-    if (record == nullptr) {
-      record = std::make_unique<EndpointHealth>();
-      record->address = listed.address;
+    EndpointHealth& record = record_of(listed.address);
+    if (rules.outlier.looks_at_intervals() && record.window == nullptr) {
+      record.window = std::make_unique<EndpointWindow>();
     }
-    if (rules.outlier.looks_at_intervals() && record->window == nullptr) {
-      record->window = std::make_unique<EndpointWindow>();
-    }
-    rules.endpoints.push_back(record.get());
-    take_in(*record, rules.outlier, listed.joined, now, shard);
+    rules.endpoints.push_back(&record);
+    take_in(record, rules.outlier, listed.joined, now, shard);
   }
   for (EndpointHealth* endpoint : rules.endpoints) {
     if (!std::exchange(endpoint->restored, false)) continue;

@@ -186,6 +186,7 @@ class ServiceHealth {
   void judge_interval(const Rules& rules, Instant now, uint32_t shard);
   void judge_success_rate(const Rules& rules, Instant now, uint32_t shard);
   void bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now, bool asked);
+  EndpointHealth& record_of(const SocketAddress& address);  // lock_ is held
   void take_in(EndpointHealth& endpoint, const policy::Outlier& outlier, Instant joined,
                Instant now, uint32_t shard);
   void save(EndpointHealth& endpoint);

@@ -311,6 +311,8 @@ class Survival(PodsCase):
         self.assertEqual(self.seen(broken), 1, "killed while it was unanswered: that was a failure")
         self.assertEqual(self.endpoint(broken)["state"], "ejected")
         self.assertEqual(self.counter("outlier_detection_ejections_active"), 1)
+        for lossless in "outlier_detection_events_lost", "outlier_detection_writes_failed":
+            self.assertEqual(self.counter(lossless), 0)
         self.assertIn("ejected for 900s: consecutive 5xx, the last one reset before the answer",
                       self.daemon.log())
 
