@@ -146,7 +146,8 @@ class Availability(CaptureCase):
         wait_until(lambda: "captured\n" not in self.pod_line(pod.name), 10, "pod list says the interface is gone")
         self.daemon.stop()
         self.daemon.start()
-        self.assertEqual(len(self.links()), len([p for p in self.host.pods if p != pod]) + 2)
+        others = [p for p in self.host.pods if p != pod]
+        self.assertEqual(len(self.links()), 2 * len(others) + 2, "both sides of each, np0, the namespace")
 
     def pod_line(self, name: str) -> str:
         lines = [line for line in self.daemon.ctl("pod", "list").stdout.splitlines(True) if f" {name} " in line]
