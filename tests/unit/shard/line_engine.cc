@@ -120,6 +120,7 @@ class Engine::Impl {
   uint64_t seed;
   uint64_t generation = 0;
   size_t open_downstream = 0;
+  bool draining = false;
   std::map<uint32_t, Line> lines;
   std::vector<BufferRef> held;
   std::vector<std::pair<Instant, uint32_t>> timers;
@@ -197,7 +198,11 @@ ConnectionId Engine::accept(const Accepted& accepted, Instant, ActionList& actio
   Line& line = impl_->add(true);
   line.record = accepted.record;
   ++impl_->open_downstream;
-  impl_->act(line, Action::Kind::kReceive, actions);
+  if (impl_->draining) {  // handed over by a shard that the drain had not reached yet
+    impl_->close(line, false, actions);
+  } else {
+    impl_->act(line, Action::Kind::kReceive, actions);
+  }
   return line.id;
 }
 
@@ -257,6 +262,7 @@ void Engine::on_time(Instant now, ActionList& actions) {
 }
 
 void Engine::drain(Instant, ActionList& actions) {
+  impl_->draining = true;
   for (auto& [slot, line] : impl_->lines) {
     if (line.downstream && line.peer == UINT32_MAX) impl_->close(line, false, actions);
   }
