@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "policy/values.h"
 
 namespace np::policy {
@@ -15,9 +16,6 @@ namespace {
 constexpr std::array<std::string_view, 11> kSigns = {"==", "!=", "&&", "||", "|", "(",
                                                      ")",  "[",  "]",  ",",  "."};
 
-bool is_number_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
@@ -59,13 +57,12 @@ bool ExpressionLexer::next(Token& token, ExpressionProblem& problem) {
   if (at_ == text_.size()) return true;
   const char first = text_[at_];
   if (first == '"' || first == '`') return read_text(token, problem);
-  if (is_number_digit(first) ||
-      (first == '-' && at_ + 1 < text_.size() && is_number_digit(text_[at_ + 1]))) {
+  if (is_digit(first) || (first == '-' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1]))) {
     return read_number(token, problem);
   }
   if (is_letter(first)) {
     size_t end = at_;
-    while (end < text_.size() && (is_letter(text_[end]) || is_number_digit(text_[end]))) ++end;
+    while (end < text_.size() && (is_letter(text_[end]) || is_digit(text_[end]))) ++end;
     token.kind = Token::Kind::kName;
     return finish(token, end);
   }
@@ -129,8 +126,8 @@ bool ExpressionLexer::read_escape(size_t& at, Token& token, ExpressionProblem& p
 bool ExpressionLexer::read_number(Token& token, ExpressionProblem& problem) {
   size_t end = at_ + 1;
   while (end < text_.size() &&
-         (is_number_digit(text_[end]) || is_letter(text_[end]) ||
-          (text_[end] == '.' && end + 1 < text_.size() && is_number_digit(text_[end + 1])))) {
+         (is_digit(text_[end]) || is_letter(text_[end]) ||
+          (text_[end] == '.' && end + 1 < text_.size() && is_digit(text_[end + 1])))) {
     ++end;
   }
   const std::string_view written = text_.substr(at_, end - at_);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/object_json.h"
 
+#include "base/ascii.h"
+
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -26,10 +28,6 @@ std::string quoted(std::string_view text) {
     }
   }
   return out + "\"";
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
 }
 
 // JSON's number grammar (RFC 8259 6), which is narrower than YAML's: the rest stays text.

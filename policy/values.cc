@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/values.h"
 
+#include "base/ascii.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -12,9 +14,6 @@ constexpr size_t kMaxLabelBytes = 63;
 
 bool is_lower_alnum(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
 }
 bool is_alnum(char c) {
   return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/yaml_tree.h"
 
+#include "base/ascii.h"
+
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -179,14 +181,10 @@ class TreeBuilder final : public YAML::EventHandler {
   size_t nodes_ = 0;
 };
 
-bool is_decimal_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
 // Skips digits (and YAML 1.1's underscores); returns how many digits there were.
 size_t skip_digits(std::string_view text, size_t& at) {
   size_t digits = 0;
-  while (at < text.size() && (is_decimal_digit(text[at]) || (digits > 0 && text[at] == '_'))) {
+  while (at < text.size() && (is_digit(text[at]) || (digits > 0 && text[at] == '_'))) {
     if (text[at] != '_') ++digits;
     ++at;
   }
@@ -214,7 +212,7 @@ ScalarType number_type(std::string_view text) {
   if (digits > 0 && at == text.size()) return ScalarType::kInteger;
   if (at < text.size() && text[at] == '.') {
     ++at;
-    while (at < text.size() && is_decimal_digit(text[at])) {
+    while (at < text.size() && is_digit(text[at])) {
       ++at;
       ++digits;
     }

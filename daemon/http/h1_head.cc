@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/h1_head.h"
 
+#include "base/ascii.h"
 #include "http/grammar.h"
 
 namespace np::http {
@@ -23,10 +24,6 @@ std::string_view take_start_line(std::string_view& bytes) {
 std::string_view without_blank_line(std::string_view bytes) {
   bytes.remove_suffix(2);
   return bytes;
-}
-
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
 }
 
 // HTTP/DIGIT.DIGIT

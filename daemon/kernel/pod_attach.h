@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// PodTable: which pods of this node are captured. Attaches np_pod_in and
-// np_pod_out to each pod's host veth and keeps np_pods and np_podst in step; both are kernel state
-// that outlives this process, so a new supervisor begins with adopt(). A pod that cannot be
-// captured stays in the table with the reason (R12, R13): nothing is skipped silently. Supervisor
-// only, single-threaded.
+// PodTable: which pods of this node are captured. Attaches np_pod_in and np_pod_out to each pod's
+// host veth and keeps np_pods and np_podst in step; all are kernel state that outlives this
+// process, so a new supervisor begins with adopt(). A pod that cannot be captured stays in the
+// table with the reason (R12, R13): nothing is skipped silently. Supervisor only, single-threaded.
 #pragma once
 
 #include <array>

@@ -39,7 +39,7 @@ class PodSocketThread {
   ~PodSocketThread();
 
   // Any shard. False when too many requests are waiting.
-  bool ask(PodSocketRequest request) { return inbox_.try_push(PodSocketRequest(request)); }
+  bool ask(const PodSocketRequest& request) { return inbox_.try_push(PodSocketRequest(request)); }
 
  private:
   PodSocketThread(const PodSocketOptions& options, Peers& peers, uring::Waker waker);
