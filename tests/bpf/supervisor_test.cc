@@ -205,7 +205,8 @@ TEST_F(SupervisorProcess, DetachAllLeavesNothing) {
   start();
   ASSERT_NE(ask_until_ready(), "");
   EXPECT_NE(ask(nullptr, "d"), "");
-  for (int i = 0; i < 100 && ::access(names_.pin_base.c_str(), F_OK) == 0; ++i) {
+  // The namespace is what goes last.
+  for (int i = 0; i < 100 && ::access(names_.netns_path.c_str(), F_OK) == 0; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   EXPECT_NE(::access(names_.pin_base.c_str(), F_OK), 0);

@@ -49,6 +49,7 @@ class Limits(LimitsCase):
             what = f"maxConnections {connections}, pending {pending}"
             self.use(connections=connections, pending=pending)
             origin.forget()
+            origin.set(fill=connections)
             before = self.overflows()
             outcome = self.clients(CLIENTS, REQUESTS)
             self.check_outcome(outcome, self.overflows() - before, CLIENTS * REQUESTS, what)
@@ -64,7 +65,7 @@ class Limits(LimitsCase):
         self.check_rest()
 
     def test_nobody_is_refused_when_all_find_a_place(self) -> None:
-        origin = self.origin(hold=HOLD_SECONDS)
+        origin = self.origin(hold=HOLD_SECONDS, fill=3)
         self.serve(origin)
         self.use(connections=3, pending=CLIENTS)
         before = self.overflows()
@@ -75,7 +76,7 @@ class Limits(LimitsCase):
 
     def test_origins_that_close_each_time(self) -> None:
         """Connections come and go; the limit and the places stay exact."""
-        origin = self.origin(hold=HOLD_SECONDS, close=True)
+        origin = self.origin(hold=HOLD_SECONDS, fill=4, close=True)
         self.serve(origin)
         self.use(connections=4, pending=CLIENTS)
         outcome = self.clients(CLIENTS, REQUESTS)
@@ -96,7 +97,7 @@ class Limits(LimitsCase):
                    "at most two connections are open")
 
     def test_requests_are_limited_too(self) -> None:
-        origin = self.origin(hold=0.02)
+        origin = self.origin(hold=HOLD_SECONDS, fill=5)
         self.serve(origin)
         self.use(requests=5)
         before = self.overflows()
@@ -105,7 +106,7 @@ class Limits(LimitsCase):
         self.assertEqual(origin.report()["most"], 5)
 
     def test_the_old_api(self) -> None:
-        origin = self.origin(hold=HOLD_SECONDS)
+        origin = self.origin(hold=HOLD_SECONDS, fill=2)
         self.serve(origin)
         self.use_old(connections=2, pending=3)
         before = self.overflows()

@@ -30,7 +30,7 @@ class Counts:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        self.mode = {"status": 200, "hold": 0.0, "gate": False, "close": False, "echo": False}
+        self.mode = {"status": 200, "hold": 0.0, "fill": 0, "gate": False, "close": False, "echo": False}
         self.passes = 0  # requests that the gate lets go
         self.connections = 0
         self.forget()
@@ -96,6 +96,12 @@ class Worker:
 
     def may_go(self, mode: dict[str, object]) -> bool:
         """Waits as the mode says; false when the peer left meanwhile."""
+        while self.counts.most < int(str(mode["fill"])):
+            with self.counts.lock:
+                if self.counts.most < int(str(mode["fill"])):
+                    self.counts.changed.wait(0.02)
+            if is_gone(self.sock):
+                return False
         until = time.monotonic() + float(str(mode["hold"]))
         while time.monotonic() < until:
             time.sleep(min(0.02, max(0.0, until - time.monotonic())))
@@ -209,8 +215,9 @@ class CountedOrigin:
         return self._answer()
 
     def set(self, **mode: object) -> None:
-        """`status`; `hold` in seconds; `gate`: each answer waits for let_go(); `close`: after each
-        answer; `echo`: opaque bytes, for connections made from now on."""
+        """`status`; `hold` in seconds; `fill`: no answer before that many requests were open at once,
+        so that a peak does not depend on who is fast; `gate`: each answer waits for let_go(); `close`:
+        after each answer; `echo`: opaque bytes, for connections made from now on."""
         self._tell(do="set", mode=mode)
 
     def let_go(self, count: int = 1) -> None:
