@@ -125,6 +125,22 @@ std::vector<control::NamedCounter> CounterBoard::counters() {
   return sums;
 }
 
+std::map<uint32_t, std::vector<control::NamedCounter>> CounterBoard::pod_use() {
+  std::map<uint32_t, std::vector<control::NamedCounter>> all;
+  for (const kernel::FlowTotals& totals : link_.pod_totals()) {
+    const shard::PodUse use = pool_.pod_use(totals.id);
+    std::vector<control::NamedCounter>& counters = all[totals.id];
+    counters = {{"flows_open", totals.opened - totals.closed},
+                {"flows_opened", totals.opened},
+                {"flows_refused_by_cap", totals.dropped_cap},
+                {"flows_dropped_by_rate", totals.dropped_rate}};
+#define NP_ADD_USE(name, text) counters.push_back({#name, use.name});
+    NP_POD_USE(NP_ADD_USE)
+#undef NP_ADD_USE
+  }
+  return all;
+}
+
 std::vector<std::string> CounterBoard::probe_report() {
   std::vector<std::string> report = link_.probe_report();
   for (std::string& line : pool_.probe_report()) report.push_back(std::move(line));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,6 +59,7 @@ class CounterBoard final : public control::CounterSource {
                const KernelEjections& store, uint32_t workers)
       : pool_(pool), link_(link), watch_(watch), store_(store), workers_(workers) {}
   std::vector<control::NamedCounter> counters() override;
+  std::map<uint32_t, std::vector<control::NamedCounter>> pod_use() override;
   std::vector<std::string> probe_report() override;
 
  private:

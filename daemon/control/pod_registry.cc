@@ -190,12 +190,13 @@ Result<void> PodRegistry::detach_all() {
 
 PodReport PodRegistry::report(const PodRegistration& pod,
                               const std::vector<PodState>& states) const {
-  PodReport line{pod.ns, pod.name, pod.ips, pod.ifname, pod.labels, "", 0, ""};
+  PodReport line{pod.ns, pod.name, pod.ips, pod.ifname, pod.labels, "", 0, "", 0};
   if (attacher_ == nullptr) {
     line.status = "not captured: the daemon runs with --no-capture";
     return line;
   }
   const auto id = ids_.find(joined_name(pod));
+  if (id != ids_.end()) line.id = id->second;
   const auto state = std::find_if(states.begin(), states.end(), [&](const PodState& candidate) {
     return id != ids_.end() && candidate.pod_id == id->second;
   });
@@ -224,7 +225,7 @@ std::vector<PodReport> PodRegistry::reports(const policy::Model& model) const {
   for (const policy::Pod& pod : model.pods) {
     if (find(pod.ns, pod.name) != nullptr) continue;
     const char* status = pod.host_network ? "unsupported: hostNetwork" : "not registered here";
-    lines.push_back({pod.ns, pod.name, pod.ips, "", pod.labels, "", 0, status});
+    lines.push_back({pod.ns, pod.name, pod.ips, "", pod.labels, "", 0, status, 0});
   }
   return lines;
 }

@@ -43,6 +43,7 @@ struct PodReport {
   std::string hook;
   uint64_t captured_since_unix_ns = 0;
   std::string status;  // "captured", or why not
+  uint32_t id = 0;     // 0: never attached
 };
 
 class PodRegistry {

@@ -175,7 +175,7 @@ Json do_pod_remove(Context& context, Arguments& arguments) {
 }
 
 Json do_pod_list(Context& context, Arguments&) {
-  return view_pods(context.controller);
+  return view_pods(context.controller, context.seams.counters);
 }
 
 // ---- looking ------------------------------------------------------------------------------------

@@ -95,11 +95,15 @@ Json view_objects(const Controller& controller, const ObjectQuery& query) {
   return {{"ok", true}, {"objects", std::move(list)}, {"missing", std::move(missing)}};
 }
 
-Json view_pods(const Controller& controller) {
+Json view_pods(const Controller& controller, CounterSource* counters) {
+  std::map<uint32_t, std::vector<NamedCounter>> use;
+  if (counters != nullptr) use = counters->pod_use();
   Json list = Json::array();
   for (const PodReport& pod : controller.pods().reports(controller.model())) {
     Json ips = Json::array();
     for (const IpAddress& ip : pod.ips) ips.push_back(ip.to_string());
+    Json used = Json::object();
+    for (const NamedCounter& one : use[pod.id]) used[one.name] = one.value;
     list.push_back({{"namespace", pod.ns},
                     {"name", pod.name},
                     {"ips", std::move(ips)},
@@ -107,6 +111,7 @@ Json view_pods(const Controller& controller) {
                     {"labels", pod.labels},
                     {"hook", pod.hook},
                     {"captured_since_unix_ns", pod.captured_since_unix_ns},
+                    {"use", std::move(used)},
                     {"status", pod.status}});
   }
   return {{"ok", true}, {"pods", std::move(list)}};

@@ -22,6 +22,7 @@ struct ObjectQuery {
 };
 Json view_objects(const Controller& controller, const ObjectQuery& query);
 
-Json view_pods(const Controller& controller);
+// `counters` may be null: then nothing is said of what pods use.
+Json view_pods(const Controller& controller, CounterSource* counters);
 
 }  // namespace np::control

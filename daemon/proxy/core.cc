@@ -81,6 +81,13 @@ Action& Core::act(Action::Kind kind, const Connection& connection) {
   return action;
 }
 
+uint32_t Core::pod_served_by(const Connection& connection) {
+  Exchange* exchange = find(connection.exchange);
+  const Connection* client = exchange != nullptr ? find(exchange->downstream()) : nullptr;
+  const bool known = client != nullptr && client->accepted.record != nullptr;
+  return known ? client->accepted.record->pod_id : 0;
+}
+
 void Core::settle(Connection& connection) {
   if (connection.is_closed()) return;
   if (connection.state() == ConnectionState::kOpen) {
@@ -160,6 +167,7 @@ void Core::flush(Connection& connection) {
     Action& action = act(Action::Kind::kSend, connection);
     action.iov = connection.sending->entries;
     action.iov_count = static_cast<uint32_t>(count);
+    action.pod_id = pod_served_by(connection);
     for (size_t i = 0; i < count; ++i) connection.offered_bytes += action.iov[i].iov_len;
     return;
   }

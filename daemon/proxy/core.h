@@ -137,6 +137,7 @@ class Core {
   void update_downstream_timer(Connection& connection);
   void serve(Pool& pool);
   Action& act(Action::Kind kind, const Connection& connection);
+  uint32_t pod_served_by(const Connection& connection);
   void arm(Connection& connection, ConnectionTimer purpose, Duration after);
   void arm_flush(Connection& connection);
   void disarm(Connection& connection);

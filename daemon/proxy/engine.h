@@ -97,6 +97,9 @@ struct Action {
   const iovec* iov = nullptr;
   uint32_t iov_count = 0;
   bool abortive = false;
+  // kSend to an endpoint: the captured pod whose request it carries, and whose answer comes back;
+  // 0: nobody's of this node.
+  uint32_t pod_id = 0;
   std::shared_ptr<void> keep_alive;
 };
 using ActionList = std::vector<Action>;

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "bpf/abi/np_abi.h"
+#include "shard/fair_queue.h"
 #include "shard/message.h"
+#include "shard/pod_use.h"
 
 namespace np::shard {
 
@@ -46,7 +48,9 @@ class OverloadFlag {
 };
 
 struct Peers {
-  Peers(uint32_t count, uint32_t* live_flags) : overload(live_flags), status(count) {}
+  Peers(uint32_t count, uint32_t* live_flags) : overload(live_flags), status(count), pod_use(count) {
+    for (std::vector<PodUse>& of_shard : pod_use) of_shard.resize(FairQueue::kLines);
+  }
 
   uint32_t least_loaded(uint32_t own) const {
     uint32_t best = own;
@@ -87,6 +91,7 @@ struct Peers {
 
   const OverloadFlag overload;
   std::vector<ShardStatus> status;
+  std::vector<std::vector<PodUse>> pod_use;  // by shard index and FairQueue line
   std::vector<ShardInbox*> inboxes;  // by shard index; filled before the first thread starts
 };
 

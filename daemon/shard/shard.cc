@@ -15,6 +15,10 @@ namespace {
 
 constexpr size_t kInboxCapacity = 4096;
 constexpr size_t kReapBatch = 256;
+// What the kernel turns into completions per entry while more is ready (IO_LOCAL_TW_DEFAULT_MAX
+// since Linux 6.13, before that all of it), and how often one iteration asks for more.
+constexpr size_t kKernelBatch = 16;
+constexpr int kGatherRounds = 64;
 // Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
 constexpr Duration kTick = std::chrono::milliseconds(40);
 constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
@@ -56,7 +60,8 @@ Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::B
       ring_(std::move(ring)),
       transport_(
           {options.index, options.sockets_max, options.close_flush_max},
-          {*ring_, *buffers_, engine_, records_, peers, options.pod_sockets, *options.counters}),
+          {*ring_, *buffers_, engine_, records_, peers, options.pod_sockets, *options.counters,
+           peers.pod_use[options.index]}),
       acceptor_({options.index, options.sockets_max / 2}, *ring_, transport_, peers,
                 *options.counters) {
   count(options_.counters->lost_requests, records_.lost_requests());
@@ -85,6 +90,7 @@ void Shard::run(std::promise<Result<void>> enabled) {
 void Shard::iterate() {
   if (buffers_->maintain()) count(options_.counters->buffer_grown);
   transport_.rearm_starved();
+  transport_.resume_held();
   peers_.status[options_.index].open.store(
       static_cast<uint32_t>(engine_.open_downstream()) + transport_.detached(),
       std::memory_order_relaxed);
@@ -101,7 +107,8 @@ void Shard::iterate() {
     log_error(system_error(errno_value, "wait on the ring").to_string());
   }
 
-  reap();
+  gather();
+  transport_.serve();
   if (woken_) read_inbox();
   if (now_ >= engine_.next_deadline()) transport_.on_time();
   transport_.report_deferred();
@@ -128,7 +135,7 @@ void Shard::watch(Instant end) {
 }
 
 Duration Shard::time_to_wait(Instant now) const {
-  if (transport_.has_deferred()) return Duration::zero();
+  if (transport_.has_deferred() || transport_.has_work()) return Duration::zero();
   const Instant deadline = engine_.next_deadline();
   const Instant until = deadline < next_tick_ ? deadline : next_tick_;
   return until > now ? until - now : Duration::zero();
@@ -143,13 +150,25 @@ void Shard::show_life() {
   std::atomic_ref<uint64_t>(*options_.heartbeat_ns).store(oldest, std::memory_order_relaxed);
 }
 
-void Shard::reap() {
+// Everything that is ready has to be known before turns are given: the kernel's own line is first
+// come, first served, and a pod with thousands of connections would fill it.
+void Shard::gather() {
+  size_t taken = reap();
+  for (int round = 0; taken >= kKernelBatch && round < kGatherRounds; ++round) {
+    (void)ring_->submit_and_wait(Duration::zero());
+    taken = reap();
+  }
+}
+
+size_t Shard::reap() {
   std::array<uring::Completion, kReapBatch> batch;
-  size_t taken = 0;
+  size_t taken = 0, total = 0;
   do {
     taken = ring_->reap(batch);
+    total += taken;
     for (size_t i = 0; i < taken; ++i) dispatch(batch[i]);
   } while (taken == batch.size());
+  return total;
 }
 
 void Shard::dispatch(const uring::Completion& completion) {
@@ -205,6 +224,7 @@ void Shard::handle(ShardMessage& message) {
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
+  transport_.show_held();
   acceptor_.check_gate(now_);
   if (options_.index == 0) peers_.settle_overload();
 }

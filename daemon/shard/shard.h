@@ -62,7 +62,8 @@ class Shard {
         std::unique_ptr<uring::Ring> ring, uring::Waker waker);
 
   void iterate();
-  void reap();
+  void gather();
+  size_t reap();
   void dispatch(const uring::Completion& completion);
   void arm_wake();
   void read_inbox();

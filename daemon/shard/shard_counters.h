@@ -31,7 +31,8 @@ namespace np::shard {
   X(slow_iterations, "loop iterations that took longer than 100 ms")                \
   X(slowest_iteration_ns, "the longest loop iteration so far")                      \
   X(unexpected_completions, "completions that fit no state; counted, not acted on") \
-  X(connects_delayed, "upstream connects that waited for a socket to be closed")
+  X(connects_delayed, "upstream connects that waited for a socket to be closed")    \
+  X(work_put_off, "loop iterations that left completions for the next one")
 
 struct ShardCounters {
 #define NP_DECLARE_COUNTER(name, text) uint64_t name = 0;

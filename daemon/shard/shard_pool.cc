@@ -411,6 +411,17 @@ ShardCounters ShardPool::counters() const {
   return sum;
 }
 
+PodUse ShardPool::pod_use(uint32_t pod_id) const {
+  PodUse sum;
+  for (const std::vector<PodUse>& of_shard : impl_->peers_.pod_use) {
+    const PodUse& one = of_shard[FairQueue::line_of(pod_id)];
+#define NP_ADD_USE(name, text) sum.name += read_counter(one.name);
+    NP_POD_USE(NP_ADD_USE)
+#undef NP_ADD_USE
+  }
+  return sum;
+}
+
 size_t ShardPool::open_connections() const {
   size_t open = 0;
   for (const ShardStatus& status : impl_->peers_.status) open += status.load.load();

@@ -24,6 +24,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "control/seams.h"
+#include "shard/pod_use.h"
 #include "shard/shard_counters.h"
 
 namespace np::proxy {
@@ -111,6 +112,8 @@ class ShardPool final : public control::SnapshotSink {
   uint32_t workers() const;
   // Sums over the shards, by the names in shard_counters.h.
   ShardCounters counters() const;
+  // What a captured pod uses of all shards.
+  PodUse pod_use(uint32_t pod_id) const;
   // Client connections now open, over all shards.
   size_t open_connections() const;
   // False when a shard has made no progress for a second, or descriptors are used up (R43).

@@ -50,7 +50,10 @@ void set_upstream_options(int fd, const proxy::ConnectTarget& target) {
 }  // namespace
 
 Transport::Transport(const TransportOptions& options, const Environment& environment)
-    : options_(options), env_(environment), sockets_(options.sockets_max) {
+    : options_(options),
+      env_(environment),
+      sockets_(options.sockets_max),
+      is_over_(FairQueue::kLines) {
   actions_.reserve(64);
 }
 
@@ -84,6 +87,7 @@ void Transport::adopt(AdoptConnection connection) {
   accepted.local = connection.local;
   accepted.record = socket.record;
   attach(env_.engine.accept(accepted, now_, actions_), slot);
+  if (socket.record != nullptr) socket.line = FairQueue::line_of(socket.record->pod_id);
   perform();
 }
 
@@ -168,6 +172,9 @@ void Transport::perform(proxy::Action& action) {
       pause_receive(slot);
       break;
     case Kind::kSend:
+      if (Socket& socket = sockets_.at(slot); !socket.downstream) {
+        socket.line = FairQueue::line_of(action.pod_id);
+      }
       start_send(slot, action.iov, action.iov_count);
       break;
     case Kind::kShutdownWrite:
@@ -273,6 +280,12 @@ void Transport::start_receive(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   socket.receive_wanted = true;
   if (!socket.opened || socket.read_ended || socket.receive != Receive::kIdle) return;
+  if (holds_too_much(socket)) {
+    socket.receive = Receive::kHeld;
+    held_.push_back({slot, sockets_.generation(slot)});
+    count(env_.pod_use[socket.line].receives_held);
+    return;
+  }
   env_.ring.receive_multishot(socket.file, env_.buffers.group(), tag(slot, Op::kReceive));
   socket.receive = Receive::kArmed;
   ++socket.in_flight;
@@ -281,7 +294,11 @@ void Transport::start_receive(uint32_t slot) {
 void Transport::pause_receive(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   socket.receive_wanted = false;
-  if (socket.receive != Receive::kArmed) return;
+  if (socket.receive == Receive::kArmed) cancel_receive(slot);
+}
+
+void Transport::cancel_receive(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
   env_.ring.cancel(tag(slot, Op::kReceive), tag(slot, Op::kCancel));
   socket.receive = Receive::kCancelling;
   ++socket.in_flight;

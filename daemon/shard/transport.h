@@ -14,14 +14,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/buffer.h"
 #include "base/time.h"
 #include "proxy/engine.h"
+#include "shard/fair_queue.h"
 #include "shard/flow_slots.h"
 #include "shard/message.h"
 #include "shard/peers.h"
+#include "shard/pod_use.h"
 #include "shard/pod_sockets.h"
 #include "shard/scratch.h"
 #include "shard/shard_counters.h"
@@ -67,6 +70,7 @@ class Transport {
     Peers& peers;
     PodSocketThread* pod_sockets;  // null: no `source: pod`
     ShardCounters& counters;
+    std::span<PodUse> pod_use;  // one for each line of the FairQueue
   };
   Transport(const TransportOptions& options, const Environment& environment);
   ~Transport();
@@ -76,7 +80,11 @@ class Transport {
 
   // Takes over an accepted connection; its load was already booked on this shard.
   void adopt(AdoptConnection connection);
+  // Receives and sends wait in line until serve().
   void on_completion(const uring::Completion& completion);
+  // Acts on some of what waits, by turns; the rest stays for the next iteration.
+  void serve();
+  bool has_work() const { return !work_.is_empty(); }
   void on_pod_socket(PodSocketReady ready);
 
   // The engine's other entrances, with their actions carried out.
@@ -92,6 +100,10 @@ class Transport {
   bool has_deferred() const { return !deferred_.empty(); }
   // After buffers.maintain(): receives that found no buffer.
   void rearm_starved();
+  // Receives that were held back, of pods that hold less now.
+  void resume_held();
+  // Once per tick: what is held of each pod, for readers.
+  void show_held();
   // Gives up on peers that do not take the rest of what was sent before an orderly close.
   void check_deadlines();
 
@@ -101,7 +113,7 @@ class Transport {
 
  private:
   enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
-  enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved };
+  enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved, kHeld };
 
   // What few sockets have, and none while it is idle.
   struct Rare {
@@ -118,6 +130,7 @@ class Transport {
     std::unique_ptr<Rare> rare;
     const iovec* parts = nullptr;  // of the send under way
     uint32_t send_total = 0;
+    uint32_t line = 0;  // of the FairQueue; an endpoint's: that of the request it carries
     uint16_t part_count = 0;
     uint16_t in_flight = 0;
     int16_t failure_errno = 0;  // not 0: told when the send under way has ended
@@ -158,8 +171,16 @@ class Transport {
   void start_shutdown(uint32_t slot);
   void start_close(uint32_t slot, proxy::Action& action);
 
+  // Shares of pods (transport_share.cc).
+  void enqueue(Socket& socket, const uring::Completion& completion);
+  bool holds_too_much(const Socket& socket) const;
+  void hold_back(uint32_t line);
+  void cancel_receive(uint32_t slot);
+  void show_use(uint32_t line);
+
   // Completions.
-  void on_receive(uint32_t slot, const uring::Completion& completion);
+  void act_on(const uring::Completion& completion, BufferRef buffer);
+  void on_receive(uint32_t slot, const uring::Completion& completion, BufferRef buffer);
   void on_receive_error(uint32_t slot, int32_t result);
   void on_send(uint32_t slot, int32_t result);
   void on_flush_progress(uint32_t slot, int32_t result);
@@ -201,6 +222,11 @@ class Transport {
     uint32_t slot, generation;
   };
   std::vector<SlotLife> starved_;
+  FairQueue work_;
+  uint32_t iteration_ = 0;
+  std::vector<SlotLife> held_;  // from held_begin_ on: first in, first out
+  size_t held_begin_ = 0;
+  std::vector<bool> is_over_;  // by line: its receives were held back, and not let go since
   std::vector<SlotLife> flushing_;
   uint32_t detached_ = 0;
 };

@@ -48,18 +48,29 @@ bool is_counted(Op op) {
 }  // namespace
 
 void Transport::on_completion(const uring::Completion& completion) {
-  const uring::UserData data = uring::UserData::unpack(completion.user_data);
+  const auto data = uring::UserData::unpack(completion.user_data);
   Socket* socket = sockets_.find(data.slot, data.generation);
   if (socket == nullptr) {
     count(env_.counters.stale_completions);
-    if (completion.has_buffer()) (void)env_.buffers.take(completion);
+    if (completion.has_buffer()) (void)env_.buffers.take(completion, 0);
     return;
   }
+  const Op op = static_cast<Op>(data.kind);
+  if (op == Op::kReceive || op == Op::kSend) return enqueue(*socket, completion);
+  act_on(completion, {});
+}
+
+// Nothing about the socket has changed since the kernel's completion was only put into a line: as
+// far as it is concerned, the completion comes now.
+void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
+  const auto data = uring::UserData::unpack(completion.user_data);
+  Socket* socket = sockets_.find(data.slot, data.generation);
+  if (socket == nullptr) return count(env_.counters.stale_completions);
   const Op op = static_cast<Op>(data.kind);
   if (is_counted(op) && !completion.has_more()) --socket->in_flight;
   switch (op) {
     case Op::kReceive:
-      on_receive(data.slot, completion);
+      on_receive(data.slot, completion, std::move(buffer));
       break;
     case Op::kSend:
       on_send(data.slot, completion.result);
@@ -87,12 +98,11 @@ void Transport::on_completion(const uring::Completion& completion) {
   if (sockets_.find(data.slot, data.generation) != nullptr) release_if_done(data.slot);
 }
 
-void Transport::on_receive(uint32_t slot, const uring::Completion& completion) {
+void Transport::on_receive(uint32_t slot, const uring::Completion& completion,
+                           BufferRef buffer) {
   Socket& socket = sockets_.at(slot);
   const uint32_t generation = sockets_.generation(slot);
   if (!completion.has_more()) socket.receive = Receive::kIdle;
-  BufferRef buffer;
-  if (completion.has_buffer()) buffer = env_.buffers.take(completion);
   if (socket.stage != Stage::kAttached || socket.failed) return;
   if (completion.result > 0) {
     proxy::TransportEvent event;

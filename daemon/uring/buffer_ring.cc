@@ -56,14 +56,17 @@ BufferRing::~BufferRing() {
   if (entries_ != nullptr) ::munmap(entries_, entries_bytes_);
 }
 
-BufferRef BufferRing::take(const Completion& completion) {
+BufferRef BufferRing::take(const Completion& completion, uint32_t holder) {
   Buffer& buffer = at(completion.buffer_id());
   NP_DCHECK(buffer.references == 0);
   --in_kernel_;
+  buffer.holder = holder;
+  ++held_[holder];
   return BufferRef(&buffer);
 }
 
 void BufferRing::recycle(Buffer* buffer) {
+  --held_[buffer->holder];
   offer(buffer);
 }
 

@@ -33,8 +33,10 @@ class BufferRing final : public BufferOwner {
   BufferRing(const BufferRing&) = delete;
   BufferRing& operator=(const BufferRing&) = delete;
 
-  // The buffer that a completion with has_buffer() came in.
-  BufferRef take(const Completion& completion);
+  // The buffer that a completion with has_buffer() came in, out in the name of `holder` (below
+  // kHolders) until its last reference is dropped.
+  static constexpr uint32_t kHolders = 4096;
+  BufferRef take(const Completion& completion, uint32_t holder);
   void recycle(Buffer* buffer) override;
 
   // Once per loop iteration, before submitting: hands recycled buffers to the kernel, and grows
@@ -44,6 +46,10 @@ class BufferRing final : public BufferOwner {
   uint16_t group() const { return options_.group; }
   uint32_t in_kernel() const { return in_kernel_; }  // handed over or about to be
   uint32_t total() const { return total_; }
+  // Buffers out in the name of `holder`, and those that could still be given out to anybody.
+  uint32_t held(uint32_t holder) const { return held_[holder]; }
+  uint32_t available() const { return options_.max - (total_ - in_kernel_); }
+  uint32_t buffer_bytes() const { return options_.buffer_bytes; }
   bool is_exhausted() const { return in_kernel_ == 0 && total_ == options_.max; }
 
  private:
@@ -53,7 +59,7 @@ class BufferRing final : public BufferOwner {
     std::unique_ptr<Buffer[]> buffers;
   };
 
-  explicit BufferRing(const BufferRingOptions& options) : options_(options) {}
+  explicit BufferRing(const BufferRingOptions& options) : options_(options), held_(kHolders) {}
   bool grow();
   void offer(Buffer* buffer);
   Buffer& at(uint32_t id) { return chunks_[id / options_.initial].buffers[id % options_.initial]; }
@@ -62,6 +68,7 @@ class BufferRing final : public BufferOwner {
   io_uring_buf_ring* entries_ = nullptr;
   size_t entries_bytes_ = 0;
   std::vector<Chunk> chunks_;
+  std::vector<uint32_t> held_;  // by holder
   uint32_t total_ = 0;
   uint32_t in_kernel_ = 0;
   uint16_t tail_ = 0;            // of the ring, as we will publish it

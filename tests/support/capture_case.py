@@ -56,6 +56,7 @@ class CaptureCase(unittest.TestCase):
     FLAGS: tuple[str, ...] = ()
     THROUGH: tuple[str, ...] = ()  # a command that becomes the daemon
     BRIDGED = False
+    WORKERS = "2"
 
     def setUp(self) -> None:
         self.host = Host(self.NAME)
@@ -69,7 +70,7 @@ class CaptureCase(unittest.TestCase):
             self.addCleanup(origin.close)
             origin.__enter__()
             setattr(self, f"origin_{version}", origin)
-        self.daemon = Daemon(self.NAME, "--workers", "2", *self.FLAGS, netns=self.host.netns, through=self.THROUGH)
+        self.daemon = Daemon(self.NAME, "--workers", self.WORKERS, *self.FLAGS, netns=self.host.netns, through=self.THROUGH)
         self.addCleanup(self.daemon.close)
         self.daemon.start()
 

@@ -26,10 +26,16 @@ std::string labels_text(const Json& labels) {
   return all;
 }
 
+// A number of what the pod uses of the node; "-" when it was never attached.
+std::string used(const Json& pod, const char* name) {
+  const Json& use = pod["use"];
+  return use.contains(name) ? std::to_string(use[name].get<uint64_t>()) : "-";
+}
+
 void print_pods(const Invocation& invocation, const Json& pods) {
   const bool wide = invocation.output == Output::kWide;
   std::vector<std::string> header = {"NAMESPACE", "NAME", "IP", "IFNAME", "CAPTURED", "STATUS"};
-  if (wide) header.insert(header.end(), {"HOOK", "CAPTURED-SINCE", "LABELS"});
+  if (wide) header.insert(header.end(), {"HOOK", "CAPTURED-SINCE", "FLOWS", "WORK", "WAITED", "HELD", "LABELS"});
   Table table(std::move(header));
   const uint64_t now = wall_clock_ns();
   for (const Json& pod : pods) {
@@ -41,7 +47,9 @@ void print_pods(const Invocation& invocation, const Json& pods) {
                                     since == 0 ? "-" : age_text(since, now),
                                     pod.value("status", "")};
     if (wide) {
-      row.insert(row.end(), {pod.value("hook", ""), time_text(since), labels_text(pod["labels"])});
+      row.insert(row.end(), {pod.value("hook", ""), time_text(since), used(pod, "flows_open"),
+                             used(pod, "units"), used(pod, "turns_waited"),
+                             used(pod, "receives_held"), labels_text(pod["labels"])});
     }
     table.add(std::move(row));
   }

@@ -103,6 +103,11 @@ class FakeDaemon : public SnapshotSink,
   std::vector<NamedCounter> counters() override {
     return {{"requests_total", 42}, {"captured_total", 7}};
   }
+  std::map<uint32_t, std::vector<NamedCounter>> pod_use() override {
+    std::map<uint32_t, std::vector<NamedCounter>> all;
+    for (const PodState& pod : pods) all[pod.pod_id] = {{"flows_open", 3}};
+    return all;
+  }
   std::vector<std::string> probe_report() override { return {"tcx: found"}; }
   Result<void> drain() override {
     drained = true;

@@ -16,6 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr uint32_t kHolder = 7;
+
 class BufferRingTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -50,7 +52,7 @@ class BufferRingTest : public testing::Test {
       last_result_ = batch[i].result;
       ended_ = !batch[i].has_more();
       if (!batch[i].has_buffer()) continue;
-      held_.push_back(buffers_->take(batch[i]));
+      held_.push_back(buffers_->take(batch[i], kHolder));
       text_.append(held_.back().get()->data, static_cast<size_t>(batch[i].result));
     }
   }
@@ -114,9 +116,13 @@ TEST_F(BufferRingTest, CopiesOfAReferenceKeepTheBuffer) {
   BufferRef copy = held_[0];
   held_.clear();
   EXPECT_EQ(buffers_->in_kernel(), 3U);
+  EXPECT_EQ(buffers_->held(kHolder), 1U);
+  EXPECT_EQ(buffers_->available(), 15U);
   EXPECT_EQ(std::string(copy.get()->data, 3), "abc");
   copy = BufferRef();
   EXPECT_EQ(buffers_->in_kernel(), 4U);
+  EXPECT_EQ(buffers_->held(kHolder), 0U);
+  EXPECT_EQ(buffers_->available(), 16U);
 }
 
 TEST(BufferRing, RefusesOddSizes) {

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Transport: what keeps one pod from taking the shard's time or its receive buffers for itself.
+#include <algorithm>
+#include <utility>
+
+#include "shard/transport.h"
+
+namespace np::shard {
+namespace {
+
+// Work of one iteration. Small, because whoever comes meanwhile waits for the rest of it; large
+// enough that entering the kernel once per iteration does not tell.
+constexpr uint32_t kUnitsPerIteration = 8;
+// Buffers that each pod may hold, whatever the others do.
+constexpr uint32_t kOwnBuffers = 16;
+// Held receives that are looked at in one iteration.
+constexpr size_t kResumesPerIteration = 64;
+
+static_assert(FairQueue::kLines == uring::BufferRing::kHolders);
+
+}  // namespace
+
+void Transport::enqueue(Socket& socket, const uring::Completion& completion) {
+  const uint32_t line = socket.line;
+  FairQueue::Work work{completion, {}, iteration_};
+  if (completion.has_buffer()) work.buffer = env_.buffers.take(completion, line);
+  const bool received = static_cast<bool>(work.buffer);
+  work_.push(line, std::move(work));
+  if (received && !is_over_[line] && holds_too_much(socket)) hold_back(line);
+}
+
+void Transport::serve() {
+  uint32_t units = 0;
+  FairQueue::Work work;
+  while (units < kUnitsPerIteration && work_.pop(&work)) {
+    const uint32_t cost = FairQueue::cost_of(work.completion);
+    units += cost;
+    const auto data = uring::UserData::unpack(work.completion.user_data);
+    const Socket* socket = sockets_.find(data.slot, data.generation);
+    const uint32_t line = socket == nullptr ? 0 : socket->line;
+    act_on(work.completion, std::move(work.buffer));
+    count(env_.pod_use[line].units, cost);
+    if (work.iteration != iteration_) count(env_.pod_use[line].turns_waited);
+    show_use(line);
+  }
+  ++iteration_;
+  if (!work_.is_empty()) count(env_.counters.work_put_off);
+}
+
+// Dynamic thresholds: a pod may hold as much as is left for everybody. However many connections
+// it has, alone it gets half of the buffers, and as many busy pods share, so much smaller are the
+// parts; something is always left for the next one. Answers may take more than requests do, so
+// that requests which have taken their part are not what their own answers wait for.
+bool Transport::holds_too_much(const Socket& socket) const {
+  const uint32_t available = env_.buffers.available();
+  const uint32_t allowed = socket.downstream ? available : 2 * available;
+  return env_.buffers.held(socket.line) > std::max(allowed, kOwnBuffers);
+}
+
+// Of a pod with many connections, each has a receive in the kernel that could fill buffers.
+void Transport::hold_back(uint32_t line) {
+  is_over_[line] = true;
+  sockets_.for_each([&](uint32_t slot, Socket& socket) {
+    if (socket.line == line && socket.receive == Receive::kArmed && holds_too_much(socket)) {
+      cancel_receive(slot);  // held when it has ended: start_receive()
+    }
+  });
+}
+
+void Transport::resume_held() {
+  const size_t end = std::min(held_.size(), held_begin_ + kResumesPerIteration);
+  for (; held_begin_ < end; ++held_begin_) {
+    const SlotLife life = held_[held_begin_];
+    Socket* socket = sockets_.find(life.slot, life.generation);
+    if (socket == nullptr || socket->receive != Receive::kHeld) continue;
+    // At half, so that it does not flutter.
+    if (2 * env_.buffers.held(socket->line) > std::max(env_.buffers.available(), kOwnBuffers)) {
+      held_.push_back(life);
+      continue;
+    }
+    is_over_[socket->line] = false;
+    socket->receive = Receive::kIdle;
+    if (socket->stage == Stage::kAttached && socket->receive_wanted) start_receive(life.slot);
+  }
+  if (held_begin_ == held_.size() || held_begin_ > options_.sockets_max) {
+    held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(held_begin_));
+    held_begin_ = 0;
+  }
+}
+
+// What timers let go of belongs to lines that nothing was served for.
+void Transport::show_held() {
+  for (uint32_t line = 0; line < FairQueue::kLines; ++line) {
+    if (env_.pod_use[line].held_bytes != 0) show_use(line);
+  }
+}
+
+void Transport::show_use(uint32_t line) {
+  const uint64_t held = uint64_t{env_.buffers.held(line)} * env_.buffers.buffer_bytes();
+  PodUse& use = env_.pod_use[line];
+  count(use.held_bytes, held - read_counter(use.held_bytes));
+}
+
+}  // namespace np::shard

@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a quiet pod's requests take while another pod keeps the shard busy. Root.
+
+    tests/bench/fair_share.py [--rounds 3] [--seconds 10] [--connections 8000]
+
+One worker on the first CPU; everything else on the second, where the quiet pod and its origin go
+before the noisy ones (SCHED_FIFO): they stand for machines of their own, and what is measured is the
+wait inside the daemon. Each round measures the quiet pod alone, then beside the other."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+
+from fair_scene import ADDRESS, PORT, FairCase  # noqa: E402
+from nodeproxy import finish_load, start_load, wait_until  # noqa: E402
+
+WORKER_CPU, OTHER_CPU = 0, 1
+QUANTILES = ("p50", "p90", "p99", "max")
+
+
+class Scene(FairCase):
+    NAME = "npfairb"
+    THROUGH = ("taskset", "-c", str(WORKER_CPU))
+    WORKERS = "1"
+
+    def runTest(self) -> None:
+        """Never run as a test."""
+
+
+def go_first(pid: int) -> None:
+    subprocess.run(["chrt", "-f", "-p", "10", str(pid)], check=True)
+
+
+def pin(pid: int) -> None:
+    os.sched_setaffinity(pid, {OTHER_CPU})
+
+
+def quiet_load(scene: Scene, seconds: int) -> dict:
+    process = start_load(f"{ADDRESS['quiet']}:{PORT}", "--rate", "200", "-c", "16", "--duration", str(seconds),
+                         netns=scene.client.netns)
+    pin(process.pid)
+    go_first(process.pid)
+    return finish_load(process)
+
+
+def one_round(scene: Scene, seconds: int, connections: int) -> tuple[dict, dict, dict]:
+    alone = quiet_load(scene, seconds)
+    noisy = start_load(f"{ADDRESS['noisy']}:{PORT}", "-c", str(connections), "--duration", str(seconds + 8),
+                       netns=scene.noisy.netns)
+    pin(noisy.pid)
+    wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] >= connections, 8, "all connections are open")
+    beside = quiet_load(scene, seconds)
+    return alone, beside, finish_load(noisy)
+
+
+def show(name: str, report: dict) -> None:
+    times = "  ".join(f"{quantile} {report['latency_us'][quantile]:8.0f}" for quantile in QUANTILES)
+    print(f"  {name:18} {report['completed']:8} answers of {report['sent']:8}, us: {times}, "
+          f"errors {sum(report['errors'].values())}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="what a noisy pod costs a quiet one")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--connections", type=int, default=8000)
+    arguments = parser.parse_args()
+    scene = Scene()
+    scene.setUp()
+    try:
+        pin(scene.origin_v1.process.pid)
+        pin(scene.origin_v2.process.pid)
+        go_first(scene.origin_v2.process.pid)
+        for number in range(arguments.rounds):
+            alone, beside, noisy = one_round(scene, arguments.seconds, arguments.connections)
+            print(f"round {number + 1}: p99 beside / alone "
+                  f"{beside['latency_us']['p99'] / alone['latency_us']['p99']:.2f}")
+            show("quiet, alone", alone)
+            show("quiet, beside", beside)
+            show("noisy", noisy)
+        print(f"noisy pod's use: {scene.use_of(scene.noisy)}")
+    finally:
+        scene.doCleanups()
+
+
+if __name__ == "__main__":
+    main()
