@@ -24,7 +24,7 @@ struct Buffer {
   char* data = nullptr;
   uint32_t size_bytes = 0;
   uint32_t references = 0;
-  uint32_t id = 0;  // the owner's own number for it
+  uint32_t id = 0;      // the owner's own number for it
   uint32_t holder = 0;  // in whose name it is out
 };
 

@@ -112,7 +112,7 @@ struct NamedCounter {
 class CounterSource {
  public:
   virtual ~CounterSource() = default;
-  virtual std::vector<NamedCounter> counters() = 0;     // summed over shards, and np_stats
+  virtual std::vector<NamedCounter> counters() = 0;  // summed over shards, and np_stats
   // What each captured pod uses of the node, and where it was kept from using more; by pod id.
   virtual std::map<uint32_t, std::vector<NamedCounter>> pod_use() = 0;
   virtual std::vector<std::string> probe_report() = 0;  // kernel features: found, used instead

@@ -4,9 +4,9 @@
 // them. Owns the received bytes that wait. Owned by the Transport; shard's thread.
 //
 // Deficit round robin, with the lines that have just become non-empty served first (RFC 8290,
-// section 4.2): who asks rarely waits for nobody's backlog. A line that empties out goes through the
-// round once before it may be first again. Order within a pod is kept, so a socket's completions
-// are seen as the kernel gave them.
+// section 4.2): who asks rarely waits for nobody's backlog. A line that empties out goes through
+// the round once before it may be first again. Order within a pod is kept, so a socket's
+// completions are seen as the kernel gave them.
 #pragma once
 
 #include <cstdint>

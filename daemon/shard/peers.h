@@ -48,7 +48,8 @@ class OverloadFlag {
 };
 
 struct Peers {
-  Peers(uint32_t count, uint32_t* live_flags) : overload(live_flags), status(count), pod_use(count) {
+  Peers(uint32_t count, uint32_t* live_flags)
+      : overload(live_flags), status(count), pod_use(count) {
     for (std::vector<PodUse>& of_shard : pod_use) of_shard.resize(FairQueue::kLines);
   }
 

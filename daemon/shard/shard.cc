@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <string>
@@ -19,6 +20,10 @@ constexpr size_t kReapBatch = 256;
 // since Linux 6.13, before that all of it), and how often one iteration asks for more.
 constexpr size_t kKernelBatch = 16;
 constexpr int kGatherRounds = 64;
+// New connections that one iteration takes in: few while others have work, who must not wait for a
+// pod that opens thousands.
+constexpr size_t kAcceptsWhenBusy = 4;
+constexpr size_t kAcceptsWhenIdle = 64;
 // Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
 constexpr Duration kTick = std::chrono::milliseconds(40);
 constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
@@ -58,10 +63,9 @@ Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::B
       buffers_(std::move(buffers)),
       engine_(engine_config(options)),
       ring_(std::move(ring)),
-      transport_(
-          {options.index, options.sockets_max, options.close_flush_max},
-          {*ring_, *buffers_, engine_, records_, peers, options.pod_sockets, *options.counters,
-           peers.pod_use[options.index]}),
+      transport_({options.index, options.sockets_max, options.close_flush_max},
+                 {*ring_, *buffers_, small_buffers_, engine_, records_, peers, options.pod_sockets,
+                  *options.counters, peers.pod_use[options.index]}),
       acceptor_({options.index, options.sockets_max / 2}, *ring_, transport_, peers,
                 *options.counters) {
   count(options_.counters->lost_requests, records_.lost_requests());
@@ -108,6 +112,7 @@ void Shard::iterate() {
   }
 
   gather();
+  serve_accepts(transport_.has_work() ? kAcceptsWhenBusy : kAcceptsWhenIdle);
   transport_.serve();
   if (woken_) read_inbox();
   if (now_ >= engine_.next_deadline()) transport_.on_time();
@@ -135,7 +140,8 @@ void Shard::watch(Instant end) {
 }
 
 Duration Shard::time_to_wait(Instant now) const {
-  if (transport_.has_deferred() || transport_.has_work()) return Duration::zero();
+  if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty())
+    return Duration::zero();
   const Instant deadline = engine_.next_deadline();
   const Instant until = deadline < next_tick_ ? deadline : next_tick_;
   return until > now ? until - now : Duration::zero();
@@ -155,9 +161,18 @@ void Shard::show_life() {
 void Shard::gather() {
   size_t taken = reap();
   for (int round = 0; taken >= kKernelBatch && round < kGatherRounds; ++round) {
+    if (buffers_->maintain()) count(options_.counters->buffer_grown);
     (void)ring_->submit_and_wait(Duration::zero());
     taken = reap();
   }
+}
+
+void Shard::serve_accepts(size_t most) {
+  const size_t end = std::min(accepts_.size(), accepts_begin_ + most);
+  while (accepts_begin_ < end) acceptor_.on_completion(accepts_[accepts_begin_++], now_);
+  if (accepts_begin_ < accepts_.size()) return;
+  accepts_.clear();
+  accepts_begin_ = 0;
 }
 
 size_t Shard::reap() {
@@ -175,7 +190,7 @@ void Shard::dispatch(const uring::Completion& completion) {
   switch (static_cast<Op>(uring::UserData::unpack(completion.user_data).kind)) {
     case Op::kAccept:
     case Op::kAcceptCancel:
-      acceptor_.on_completion(completion, now_);
+      accepts_.push_back(completion);
       break;
     case Op::kWake:
       woken_ = true;
@@ -213,6 +228,7 @@ void Shard::handle(ShardMessage& message) {
   } else if (auto* ready = std::get_if<PodSocketReady>(&message)) {
     transport_.on_pod_socket(std::move(*ready));
   } else if (std::holds_alternative<StartDrain>(message)) {
+    serve_accepts(accepts_.size());  // they came before it
     acceptor_.stop();
     transport_.drain();
     std::get<StartDrain>(message).ack->done();

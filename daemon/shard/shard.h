@@ -11,6 +11,7 @@
 #include <future>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "base/time.h"
@@ -21,6 +22,7 @@
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
 #include "shard/shard_counters.h"
+#include "shard/small_buffers.h"
 #include "shard/transport.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
@@ -63,6 +65,7 @@ class Shard {
 
   void iterate();
   void gather();
+  void serve_accepts(size_t most);
   size_t reap();
   void dispatch(const uring::Completion& completion);
   void arm_wake();
@@ -77,14 +80,18 @@ class Shard {
   Peers& peers_;
   ShardInbox inbox_;
   FlowSlots records_;
-  // Above the engine, so that its buffers are mapped until it has given them back.
+  // Above the engine, so that there are buffers until it has given them back.
   std::unique_ptr<uring::BufferRing> buffers_;
+  SmallBuffers small_buffers_{FairQueue::kLines};
   proxy::Engine engine_;
   std::unique_ptr<uring::Ring> ring_;
   Transport transport_;
   Acceptor acceptor_;
   uint64_t wake_value_ = 0;
   bool woken_ = false;
+  // Of listeners, in order, until there is time for them; from accepts_begin_ on.
+  std::vector<uring::Completion> accepts_;
+  size_t accepts_begin_ = 0;
   bool stopping_ = false;
   Instant now_{};
   Instant next_tick_{};

@@ -24,10 +24,11 @@
 #include "shard/flow_slots.h"
 #include "shard/message.h"
 #include "shard/peers.h"
-#include "shard/pod_use.h"
 #include "shard/pod_sockets.h"
+#include "shard/pod_use.h"
 #include "shard/scratch.h"
 #include "shard/shard_counters.h"
+#include "shard/small_buffers.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
 #include "uring/slot_table.h"
@@ -65,6 +66,7 @@ class Transport {
   struct Environment {  // borrowed; all outlive the transport
     uring::Ring& ring;
     uring::BufferRing& buffers;
+    SmallBuffers& small_buffers;
     proxy::Engine& engine;
     FlowSlots& records;
     Peers& peers;
@@ -133,7 +135,8 @@ class Transport {
     uint32_t line = 0;  // of the FairQueue; an endpoint's: that of the request it carries
     uint16_t part_count = 0;
     uint16_t in_flight = 0;
-    int16_t failure_errno = 0;  // not 0: told when the send under way has ended
+    uint16_t waiting_pieces = 0;  // received, in line
+    int16_t failure_errno = 0;    // not 0: told when the send under way has ended
     Stage stage = Stage::kAttached;
     Receive receive = Receive::kIdle;
     bool downstream : 1 = false;
@@ -172,7 +175,8 @@ class Transport {
   void start_close(uint32_t slot, proxy::Action& action);
 
   // Shares of pods (transport_share.cc).
-  void enqueue(Socket& socket, const uring::Completion& completion);
+  void enqueue(uint32_t slot, const uring::Completion& completion);
+  BufferRef take_received(uint32_t line, const uring::Completion& completion);
   bool holds_too_much(const Socket& socket) const;
   void hold_back(uint32_t line);
   void cancel_receive(uint32_t slot);
@@ -224,6 +228,8 @@ class Transport {
   std::vector<SlotLife> starved_;
   FairQueue work_;
   uint32_t iteration_ = 0;
+  uint32_t latest_line_ = 0;  // that was served
+  Instant shared_until_{};
   std::vector<SlotLife> held_;  // from held_begin_ on: first in, first out
   size_t held_begin_ = 0;
   std::vector<bool> is_over_;  // by line: its receives were held back, and not let go since

@@ -56,7 +56,7 @@ void Transport::on_completion(const uring::Completion& completion) {
     return;
   }
   const Op op = static_cast<Op>(data.kind);
-  if (op == Op::kReceive || op == Op::kSend) return enqueue(*socket, completion);
+  if (op == Op::kReceive || op == Op::kSend) return enqueue(data.slot, completion);
   act_on(completion, {});
 }
 
@@ -66,6 +66,7 @@ void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
   const auto data = uring::UserData::unpack(completion.user_data);
   Socket* socket = sockets_.find(data.slot, data.generation);
   if (socket == nullptr) return count(env_.counters.stale_completions);
+  if (buffer) --socket->waiting_pieces;
   const Op op = static_cast<Op>(data.kind);
   if (is_counted(op) && !completion.has_more()) --socket->in_flight;
   switch (op) {
@@ -98,8 +99,7 @@ void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
   if (sockets_.find(data.slot, data.generation) != nullptr) release_if_done(data.slot);
 }
 
-void Transport::on_receive(uint32_t slot, const uring::Completion& completion,
-                           BufferRef buffer) {
+void Transport::on_receive(uint32_t slot, const uring::Completion& completion, BufferRef buffer) {
   Socket& socket = sockets_.at(slot);
   const uint32_t generation = sockets_.generation(slot);
   if (!completion.has_more()) socket.receive = Receive::kIdle;

@@ -8,11 +8,19 @@
 namespace np::shard {
 namespace {
 
-// Work of one iteration. Small, because whoever comes meanwhile waits for the rest of it; large
-// enough that entering the kernel once per iteration does not tell.
-constexpr uint32_t kUnitsPerIteration = 8;
+// Work of one iteration, in the FairQueue's units. While several pods have work, little: whoever
+// comes meanwhile waits for the rest of it. For one pod alone more, because each iteration enters
+// the kernel, which is dearer the less it is given.
+constexpr uint32_t kUnitsWhenShared = 8;
+constexpr uint32_t kUnitsAlone = 64;
+// A shard counts as shared for this long after two pods had work at the same time or in turn.
+constexpr Duration kSharedFor = std::chrono::milliseconds(100);
 // Buffers that each pod may hold, whatever the others do.
 constexpr uint32_t kOwnBuffers = 16;
+// Completions in a pod's line from which on short pieces are copied out of receive buffers.
+constexpr uint32_t kLongLine = 32;
+// Pieces of one connection that wait in line before its receive is stopped.
+constexpr uint16_t kWaitingPieces = 4;
 // Held receives that are looked at in one iteration.
 constexpr size_t kResumesPerIteration = 64;
 
@@ -20,24 +28,42 @@ static_assert(FairQueue::kLines == uring::BufferRing::kHolders);
 
 }  // namespace
 
-void Transport::enqueue(Socket& socket, const uring::Completion& completion) {
+void Transport::enqueue(uint32_t slot, const uring::Completion& completion) {
+  Socket& socket = sockets_.at(slot);
   const uint32_t line = socket.line;
   FairQueue::Work work{completion, {}, iteration_};
-  if (completion.has_buffer()) work.buffer = env_.buffers.take(completion, line);
+  if (completion.has_buffer()) work.buffer = take_received(line, completion);
   const bool received = static_cast<bool>(work.buffer);
   work_.push(line, std::move(work));
-  if (received && !is_over_[line] && holds_too_much(socket)) hold_back(line);
+  if (!received) return;
+  // Nobody has looked at these yet, so nobody has had the chance to pause the sender.
+  ++socket.waiting_pieces;
+  if (socket.waiting_pieces >= kWaitingPieces && socket.receive == Receive::kArmed) {
+    cancel_receive(slot);  // armed again when its turn has come
+  }
+  if (!is_over_[line] && holds_too_much(socket)) hold_back(line);
+}
+
+// Behind a long line a short piece is copied: it may wait for long, and a receive buffer is large.
+BufferRef Transport::take_received(uint32_t line, const uring::Completion& completion) {
+  BufferRef buffer = env_.buffers.take(completion, line);
+  const auto size = static_cast<uint32_t>(std::max(completion.result, 0));
+  if (work_.size_of(line) < kLongLine || size > SmallBuffers::kBytes) return buffer;
+  BufferRef copy = env_.small_buffers.copy({buffer.get()->data, size}, line);
+  return copy ? copy : buffer;
 }
 
 void Transport::serve() {
   uint32_t units = 0;
   FairQueue::Work work;
-  while (units < kUnitsPerIteration && work_.pop(&work)) {
+  while (units < (now_ < shared_until_ ? kUnitsWhenShared : kUnitsAlone) && work_.pop(&work)) {
     const uint32_t cost = FairQueue::cost_of(work.completion);
     units += cost;
     const auto data = uring::UserData::unpack(work.completion.user_data);
     const Socket* socket = sockets_.find(data.slot, data.generation);
     const uint32_t line = socket == nullptr ? 0 : socket->line;
+    if (line != latest_line_) shared_until_ = now_ + kSharedFor;
+    latest_line_ = line;
     act_on(work.completion, std::move(work.buffer));
     count(env_.pod_use[line].units, cost);
     if (work.iteration != iteration_) count(env_.pod_use[line].turns_waited);
@@ -96,7 +122,8 @@ void Transport::show_held() {
 }
 
 void Transport::show_use(uint32_t line) {
-  const uint64_t held = uint64_t{env_.buffers.held(line)} * env_.buffers.buffer_bytes();
+  const uint64_t held = uint64_t{env_.buffers.held(line)} * env_.buffers.buffer_bytes() +
+                        uint64_t{env_.small_buffers.held(line)} * SmallBuffers::kBytes;
   PodUse& use = env_.pod_use[line];
   count(use.held_bytes, held - read_counter(use.held_bytes));
 }

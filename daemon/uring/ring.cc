@@ -335,10 +335,9 @@ int Ring::submit_and_wait(Duration timeout) {
   __kernel_timespec wait{nanoseconds / kNanosecondsPerSecond, nanoseconds % kNanosecondsPerSecond};
   io_uring_cqe* cqe = nullptr;
   // Without a wait there is no timer to set.
-  const int result =
-      nanoseconds == 0
-          ? ::io_uring_submit_and_get_events(ring_.get())
-          : ::io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &wait, nullptr);
+  const int result = nanoseconds == 0
+                         ? ::io_uring_submit_and_get_events(ring_.get())
+                         : ::io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &wait, nullptr);
   if (result >= 0 || result == -ETIME || result == -EINTR || result == -EBUSY ||
       result == -EAGAIN) {
     return 0;

@@ -6,7 +6,8 @@
 
 One worker on the first CPU; everything else on the second, where the quiet pod and its origin go
 before the noisy ones (SCHED_FIFO): they stand for machines of their own, and what is measured is the
-wait inside the daemon. Each round measures the quiet pod alone, then beside the other."""
+wait inside the daemon. Each round measures the quiet pod alone, while the noisy pod opens its connections, beside it, and
+beside the same noise going past the daemon, which is what the machine itself adds."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
@@ -22,6 +24,7 @@ from fair_scene import ADDRESS, PORT, FairCase  # noqa: E402
 from nodeproxy import finish_load, start_load, wait_until  # noqa: E402
 
 WORKER_CPU, OTHER_CPU = 0, 1
+SETTLE_SECONDS = 8
 QUANTILES = ("p50", "p90", "p99", "max")
 
 
@@ -50,14 +53,28 @@ def quiet_load(scene: Scene, seconds: int) -> dict:
     return finish_load(process)
 
 
-def one_round(scene: Scene, seconds: int, connections: int) -> tuple[dict, dict, dict]:
+def uncaptured(scene: Scene, seconds: int, connections: int) -> dict:
+    """The same noise past the daemon: what the machine alone does to the quiet pod."""
+    noisy = start_load(f"{scene.web['v1'].ipv4}:8080", "-c", str(connections), "--duration",
+                       str(seconds + SETTLE_SECONDS), netns=scene.noisy.netns)
+    pin(noisy.pid)
+    time.sleep(SETTLE_SECONDS)
+    report = quiet_load(scene, seconds)
+    finish_load(noisy)
+    return report
+
+
+def one_round(scene: Scene, seconds: int, connections: int) -> dict[str, dict]:
     alone = quiet_load(scene, seconds)
-    noisy = start_load(f"{ADDRESS['noisy']}:{PORT}", "-c", str(connections), "--duration", str(seconds + 8),
+    noisy = start_load(f"{ADDRESS['noisy']}:{PORT}", "-c", str(connections), "--duration", str(seconds + 2 * SETTLE_SECONDS),
                        netns=scene.noisy.netns)
     pin(noisy.pid)
-    wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] >= connections, 8, "all connections are open")
+    wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] >= connections, 30, "all are open")
+    opening = quiet_load(scene, SETTLE_SECONDS)  # its origin still takes in connections
     beside = quiet_load(scene, seconds)
-    return alone, beside, finish_load(noisy)
+    ended = finish_load(noisy)
+    return {"quiet, alone": alone, "quiet, opening": opening, "quiet, beside": beside, "noisy": ended,
+            "quiet, noise past": uncaptured(scene, seconds, connections)}
 
 
 def show(name: str, report: dict) -> None:
@@ -79,12 +96,12 @@ def main() -> None:
         pin(scene.origin_v2.process.pid)
         go_first(scene.origin_v2.process.pid)
         for number in range(arguments.rounds):
-            alone, beside, noisy = one_round(scene, arguments.seconds, arguments.connections)
-            print(f"round {number + 1}: p99 beside / alone "
-                  f"{beside['latency_us']['p99'] / alone['latency_us']['p99']:.2f}")
-            show("quiet, alone", alone)
-            show("quiet, beside", beside)
-            show("noisy", noisy)
+            reports = one_round(scene, arguments.seconds, arguments.connections)
+            alone, beside = (reports[f"quiet, {when}"]["latency_us"]["p99"] for when in ("alone", "beside"))
+            print(f"round {number + 1}: p99 beside / alone {beside / alone:.2f}")
+            for name, report in reports.items():
+                show(name, report)
+            wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] == 0, 60, "the noisy pod has ended")
         print(f"noisy pod's use: {scene.use_of(scene.noisy)}")
     finally:
         scene.doCleanups()

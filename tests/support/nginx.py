@@ -24,7 +24,7 @@ http {{
 }}
 """
 SERVER = """
-  server {{ listen {address}; add_header x-origin {name} always;
+  server {{ listen {address} backlog=4096; add_header x-origin {name} always;
     location / {{ return 200 "{name}\\n"; }}
     location /close {{ keepalive_timeout 0; return 200 "{name}\\n"; }}
     location /status/500 {{ return 500 "broken\\n"; }}

@@ -35,7 +35,9 @@ std::string used(const Json& pod, const char* name) {
 void print_pods(const Invocation& invocation, const Json& pods) {
   const bool wide = invocation.output == Output::kWide;
   std::vector<std::string> header = {"NAMESPACE", "NAME", "IP", "IFNAME", "CAPTURED", "STATUS"};
-  if (wide) header.insert(header.end(), {"HOOK", "CAPTURED-SINCE", "FLOWS", "WORK", "WAITED", "HELD", "LABELS"});
+  if (wide)
+    header.insert(header.end(),
+                  {"HOOK", "CAPTURED-SINCE", "FLOWS", "WORK", "WAITED", "HELD", "LABELS"});
   Table table(std::move(header));
   const uint64_t now = wall_clock_ns();
   for (const Json& pod : pods) {

@@ -114,8 +114,9 @@ TEST(FairQueue, BusyLinesGetEqualParts) {
       ASSERT_TRUE(queue.pop(&work));
       spent[line_in(work)] += FairQueue::cost_of(work.completion);
     }
-    const auto [least, most] = std::minmax_element(
-        spent.begin(), spent.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto [least, most] =
+        std::minmax_element(spent.begin(), spent.end(),
+                            [](const auto& a, const auto& b) { return a.second < b.second; });
     EXPECT_EQ(spent.size(), kBusy);
     EXPECT_LE(most->second - least->second, FairQueue::kTurnUnits + 2 * 15) << "seed " << seed;
   }
