@@ -52,6 +52,7 @@ class Core {
   Instant next_deadline() const { return timers_.next_deadline(); }
   void on_time(Instant now, ActionList& actions);
   void on_wake(Instant now, ActionList& actions);
+  void make_room(Instant now, ActionList& actions);
   void drain(Instant now, ActionList& actions);
   size_t open_downstream() const { return open_downstream_; }
   size_t open_upstream() const;
@@ -168,6 +169,7 @@ class Core {
   void on_opened(Connection& connection);
   // `is_ours`: the endpoint has no part in it.
   void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
+  bool close_an_idle();
   bool connect_in_place_of_idle(Connection& connection);
   void make_idle(Connection& connection);
   void take_idle(Pool& pool, Connection& connection);

@@ -110,9 +110,8 @@ void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_o
   }
 }
 
-// No descriptor was left for a connect, while others are kept for requests that may never come: one
-// of those of the endpoint that has most goes, and the connect is tried again.
-bool Core::connect_in_place_of_idle(Connection& connection) {
+// Of the endpoint that has most connections kept for requests that may never come, one goes.
+bool Core::close_an_idle() {
   Pool* largest = nullptr;
   pools_.for_each([&](Pool& pool) {
     if (largest == nullptr || pool.idle.size() > largest->idle.size()) largest = &pool;
@@ -120,6 +119,18 @@ bool Core::connect_in_place_of_idle(Connection& connection) {
   if (largest == nullptr || largest->idle.empty()) return false;
   ++counters_->upstream_cx_trimmed;
   close(*largest->idle.front(), false);
+  return true;
+}
+
+void Core::make_room(Instant now, ActionList& actions) {
+  begin_step(now, actions);
+  (void)close_an_idle();
+  end_step();
+}
+
+// No descriptor was left for a connect.
+bool Core::connect_in_place_of_idle(Connection& connection) {
+  if (!close_an_idle()) return false;
   Pool& pool = *connection.pool;
   close(connection, true);
   if (pool.connecting.size() < pool.pending.size()) open_connection(pool);

@@ -37,6 +37,9 @@ void Engine::on_time(Instant now, ActionList& actions) {
 void Engine::on_wake(Instant now, ActionList& actions) {
   impl_->on_wake(now, actions);
 }
+void Engine::make_room(Instant now, ActionList& actions) {
+  impl_->make_room(now, actions);
+}
 void Engine::drain(Instant now, ActionList& actions) {
   impl_->drain(now, actions);
 }

@@ -145,6 +145,9 @@ class Engine {
   // After the WakeSink was told to wake this shard.
   void on_wake(Instant now, ActionList& actions);
 
+  // Sockets are nearly used up and a client comes: an upstream connection that idles is closed.
+  void make_room(Instant now, ActionList& actions);
+
   // No new requests on kept connections: answers carry Connection: close, idle ones are closed.
   // Those that have not asked anything yet are given a moment for their first request.
   void drain(Instant now, ActionList& actions);

@@ -169,7 +169,9 @@ void Shard::gather() {
 
 void Shard::serve_accepts(size_t most) {
   const size_t end = std::min(accepts_.size(), accepts_begin_ + most);
-  while (accepts_begin_ < end) acceptor_.on_completion(accepts_[accepts_begin_++], now_);
+  while (accepts_begin_ < end && transport_.make_place()) {
+    acceptor_.on_completion(accepts_[accepts_begin_++], now_);
+  }
   if (accepts_begin_ < accepts_.size()) return;
   accepts_.clear();
   accepts_begin_ = 0;
@@ -217,6 +219,7 @@ void Shard::read_inbox() {
 
 void Shard::handle(ShardMessage& message) {
   if (auto* adopt = std::get_if<AdoptConnection>(&message)) {
+    (void)transport_.make_place();  // cannot wait here: the message is at hand
     transport_.adopt(std::move(*adopt));
   } else if (auto* add = std::get_if<AddListener>(&message)) {
     acceptor_.add(*add);

@@ -20,6 +20,10 @@ namespace {
 constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
 constexpr linger kResetOnClose{1, 0};
 constexpr linger kCloseInOrder{0, 0};
+// Places that upstream connections leave to clients: the last 1/16, at most so many. A client that
+// takes one of them ends an upstream connection that idles, so that they do not run out.
+constexpr uint32_t kPlacesForClients = 256;
+constexpr uint32_t kPlacesPart = 16;
 constexpr uint32_t kSendPartsMax = 1024;  // UIO_MAXIOV
 
 void set_int(int fd, int level, int name, uint32_t value) {
@@ -62,6 +66,14 @@ Transport::~Transport() {
   sockets_.for_each([](uint32_t, Socket& socket) {
     if (!socket.file.fixed && socket.file.number >= 0) ::close(socket.file.number);
   });
+}
+
+bool Transport::make_place() {
+  if (sockets_.used() >= upstream_max()) {
+    env_.engine.make_room(now_, actions_);
+    perform();
+  }
+  return sockets_.used() < options_.sockets_max || detached_ == 0;
 }
 
 void Transport::adopt(AdoptConnection connection) {
@@ -109,6 +121,10 @@ void Transport::on_wake() {
 void Transport::drain() {
   env_.engine.drain(now_, actions_);
   perform();
+}
+
+uint32_t Transport::upstream_max() const {
+  return options_.sockets_max - std::min(kPlacesForClients, options_.sockets_max / kPlacesPart);
 }
 
 uint32_t Transport::slot_of(proxy::ConnectionId connection) {
@@ -189,7 +205,7 @@ void Transport::perform(proxy::Action& action) {
 void Transport::connect(const proxy::Action& action) {
   // A socket that is being closed leaves its place in a moment; without one the engine has to close
   // something first.
-  if (sockets_.used() < options_.sockets_max) return connect(action.connection, action.target);
+  if (sockets_.used() < upstream_max()) return connect(action.connection, action.target);
   if (waiting_.size() >= detached_) return fail_later(action.connection, EMFILE);
   count(env_.counters.connects_delayed);
   waiting_.push_back({action.connection, action.target});

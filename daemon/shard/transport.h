@@ -80,6 +80,9 @@ class Transport {
   // The time of the present step; set once per loop iteration.
   void set_now(Instant now) { now_ = now; }
 
+  // Before a client is taken in: sees to it that there is a place. False: one is being made, the
+  // client should wait for it.
+  bool make_place();
   // Takes over an accepted connection; its load was already booked on this shard.
   void adopt(AdoptConnection connection);
   // Receives and sends wait in line until serve().
@@ -157,6 +160,8 @@ class Transport {
   // The socket slot of a connection, or kNoSlot when the engine has let go of it.
   uint32_t slot_of(proxy::ConnectionId connection);
   bool is_attached(uint32_t slot, uint32_t generation);
+
+  uint32_t upstream_max() const;
 
   // Actions.
   void perform();

@@ -80,7 +80,7 @@ def one_round(scene: Scene, seconds: int, connections: int) -> dict[str, dict]:
 def show(name: str, report: dict) -> None:
     times = "  ".join(f"{quantile} {report['latency_us'][quantile]:8.0f}" for quantile in QUANTILES)
     print(f"  {name:18} {report['completed']:8} answers of {report['sent']:8}, us: {times}, "
-          f"errors {sum(report['errors'].values())}", flush=True)
+          f"errors { {kind: n for kind, n in report['errors'].items() if n} }", flush=True)
 
 
 def main() -> None:

@@ -105,6 +105,15 @@ size_t resident_kib() {
   return 0;
 }
 
+template <typename Done>
+bool eventually(Done done) {
+  for (int i = 0; i < 500; ++i) {
+    if (done()) return true;
+    std::this_thread::sleep_for(10ms);
+  }
+  return done();
+}
+
 class ShardHttp : public testing::TestWithParam<uint32_t> {
  protected:
   void SetUp() override {
@@ -142,15 +151,6 @@ class ShardHttp : public testing::TestWithParam<uint32_t> {
     }
     EXPECT_EQ(pool_->counters().unexpected_completions, 0U);
   }
-  template <typename Done>
-  bool eventually(Done done) const {
-    for (int i = 0; i < 500; ++i) {
-      if (done()) return true;
-      std::this_thread::sleep_for(10ms);
-    }
-    return done();
-  }
-
   test::Origin origin_;
   std::vector<proxy::EngineCounters> counters_;
   std::unique_ptr<ShardPool> pool_;
@@ -364,33 +364,40 @@ TEST_P(ShardHttp, MemoryPerIdleConnection) {
   EXPECT_LE(bytes, 1100U);
 }
 
-// Sixteen sockets: seven clients, seven connections kept for one origin, and then another is asked
-// by all clients at once.
-TEST(ShardShortage, ConnectionsKeptForOneOriginGiveWayToAnother) {
-  test::Origin one, two;
-  proxy::EngineCounters counters{};
-  ShardPoolOptions options;
-  options.engine_counters.push_back(&counters);
-  options.limits.sockets_max = 16;
-  const std::unique_ptr<ShardPool> pool = ShardPool::create(std::move(options)).value();
-  Fd listener = open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
-  const SocketAddress bind = local_address(listener.get()).value();
-  const auto route_to = [&](size_t origin) {
+// One shard with few sockets, and origins that a route leads to in turn.
+class ShardShortage : public testing::Test {
+ protected:
+  using Clients = std::vector<std::unique_ptr<Client>>;
+
+  void start(uint32_t sockets) {
+    ShardPoolOptions options;
+    options.engine_counters.push_back(&counters_);
+    options.limits.sockets_max = sockets;
+    pool_ = ShardPool::create(std::move(options)).value();
+    Fd listener = open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
+    bind_ = local_address(listener.get()).value();
+    ASSERT_TRUE(pool_->add_gateway_listener(bind_, std::move(listener)).has_value());
+    ASSERT_TRUE(pool_->start().has_value());
+  }
+  void TearDown() override { pool_->stop(); }
+
+  void route_to(size_t origin) {
     test::PolicyFixture policy;
-    policy::Cluster* clusters[] = {&policy.add_cluster("one", {one.address()}),
-                                   &policy.add_cluster("two", {two.address()})};
+    policy::Cluster* clusters[] = {&policy.add_cluster("one", {origins_[0].address()}),
+                                   &policy.add_cluster("two", {origins_[1].address()}),
+                                   &policy.add_cluster("three", {origins_[2].address()})};
     test::PrefixTable& table = policy.add_table();
     table.entries.emplace_back("/", &policy.add_route(clusters[origin]));
-    policy.listen(bind.to_string(), &table);
-    return pool->publish(policy.snapshot);
-  };
-  ASSERT_TRUE(pool->add_gateway_listener(bind, std::move(listener)).has_value());
-  ASSERT_TRUE(pool->start().has_value());
-  std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 7; ++i) clients.push_back(std::make_unique<Client>(bind.port));
-  for (const size_t origin : {size_t{0}, size_t{1}, size_t{0}}) {
-    ASSERT_TRUE(route_to(origin).has_value());
-    // Each holds a connection to the origin until all have one.
+    policy.listen(bind_.to_string(), &table);
+    ASSERT_TRUE(pool_->publish(policy.snapshot).has_value());
+  }
+  Clients connect(int count) const {
+    Clients clients;
+    for (int i = 0; i < count; ++i) clients.push_back(std::make_unique<Client>(bind_.port));
+    return clients;
+  }
+  // All at once: each holds a connection to the origin until all have one.
+  static void ask_all(Clients& clients) {
     std::string start = post("/echo", "ab");
     start.pop_back();
     for (auto& client : clients) ASSERT_TRUE(client->send(start));
@@ -401,9 +408,44 @@ TEST(ShardShortage, ConnectionsKeptForOneOriginGiveWayToAnother) {
       EXPECT_EQ(read_answer(*client, input).body, "ab");
     }
   }
-  pool->stop();
-  EXPECT_GE(counters.upstream_cx_trimmed, 10U);  // twice seven, less what was free
-  EXPECT_EQ(counters.downstream_rq_completed, 21U);
+
+  test::Origin origins_[3];
+  proxy::EngineCounters counters_{};
+  std::unique_ptr<ShardPool> pool_;
+  SocketAddress bind_;
+};
+
+// Sixteen sockets: seven clients, seven connections kept for one origin, and then another is asked
+// by all clients at once.
+TEST_F(ShardShortage, ConnectionsKeptForOneOriginGiveWayToAnother) {
+  start(16);
+  Clients clients = connect(7);
+  for (const size_t origin : {size_t{0}, size_t{1}, size_t{0}}) {
+    route_to(origin);
+    ask_all(clients);
+  }
+  pool_->stop();
+  EXPECT_GE(counters_.upstream_cx_trimmed, 10U);  // twice seven, less what was free
+  EXPECT_EQ(counters_.downstream_rq_completed, 21U);
+}
+
+// Thirty-two sockets, twenty-two of them kept for origins when the clients have gone; then come
+// more clients than there are sockets left.
+TEST_F(ShardShortage, ConnectionsThatNobodyUsesGiveWayToClients) {
+  start(32);
+  {
+    Clients first = connect(8);
+    for (size_t origin = 0; origin < std::size(origins_); ++origin) {
+      route_to(origin);
+      ask_all(first);
+    }
+  }
+  ASSERT_TRUE(eventually([&] { return pool_->open_connections() == 0; }));
+  Clients next = connect(15);
+  ask_all(next);
+  EXPECT_EQ(pool_->counters().refused_full, 0U);
+  pool_->stop();
+  EXPECT_EQ(counters_.downstream_rq_completed, 24U + 15U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, ShardHttp, testing::Values(1U, 2U));
