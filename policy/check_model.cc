@@ -203,7 +203,7 @@ std::set<std::pair<std::string, std::string>> check_destinations(const Model& mo
     }
     auto [at, first] = rules.try_emplace(policy.host, &policy);
     bool has_policy = policy.policy.load_balancing || policy.policy.pool || policy.policy.outlier ||
-                      !policy.policy.ports.empty();
+                      policy.policy.retry_budget || !policy.policy.ports.empty();
     if (!first && has_policy) {
       warn(diagnostics, policy.origin, 0, "spec.trafficPolicy",
            "has no effect: the policy of the older " + at->second->origin.to_string() +

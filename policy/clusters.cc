@@ -150,6 +150,7 @@ const Cluster& ClusterBuilder::make(Recipe recipe) {
                          : DestinationPolicies::of_rules(host, recipe.rule_subset, port);
   if (policy.load_balancing) cluster.load_balancing = *policy.load_balancing;
   if (policy.pool) cluster.pool = *policy.pool;
+  cluster.pool.retry_budget = policy.retry_budget;
   cluster.outlier = policy.outlier;
   traffic_.apply(cluster, recipe.labels);
   warn_of_vain_ejection(cluster, host);

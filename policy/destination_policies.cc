@@ -21,6 +21,7 @@ const TrafficPolicy& at_port(const TrafficPolicy& policy, uint16_t port) {
 void fill_missing(EffectivePolicy& out, const TrafficPolicy& from) {
   if (!out.load_balancing) out.load_balancing = from.load_balancing;
   if (!out.pool) out.pool = from.pool;
+  if (!out.retry_budget) out.retry_budget = from.retry_budget;
   if (!out.outlier) out.outlier = from.outlier;
 }
 

@@ -22,6 +22,7 @@ struct EffectivePolicy {
   std::optional<LoadBalancing> load_balancing;
   std::optional<ConnectionPool> pool;
   std::optional<Outlier> outlier;
+  std::optional<RetryBudget> retry_budget;
 };
 
 // What applies to one host. At most one of the two lists is used: today's API switches the old one

@@ -58,6 +58,15 @@ void read_port_settings(const Value& list, bool external, PolicyFindings& findin
   }
 }
 
+std::optional<RetryBudget> read_retry_budget(const Value& value) {
+  if (!value.present()) return std::nullopt;
+  RetryBudget budget;
+  Fields fields(value);
+  budget.percent = fields.get("percent").number(0, 100).value_or(budget.percent);
+  budget.minimum = read_count(fields.get("minRetryConcurrency")).value_or(budget.minimum);
+  return budget;
+}
+
 TrafficPolicy read_traffic_policy(const Value& value, bool external, PolicyFindings& findings) {
   TrafficPolicy policy;
   if (!value.present()) return policy;
@@ -66,7 +75,7 @@ TrafficPolicy read_traffic_policy(const Value& value, bool external, PolicyFindi
   read_port_settings(fields.get("portLevelSettings"), external, findings, policy);
   fields.get("tunnel").refuse_if_written("tunnels are not supported");
   fields.get("proxyProtocol").refuse_if_written("the PROXY protocol is not supported");
-  fields.get("retryBudget").refuse_if_written("retry budgets are not supported in this version");
+  policy.retry_budget = read_retry_budget(fields.get("retryBudget"));
   return policy;
 }
 

@@ -244,11 +244,21 @@ struct LoadBalancing {
 
 inline constexpr uint32_t kUnlimited = UINT32_MAX;
 
+// DestinationRule's retryBudget (Istio 1.26): repeats under way at once are at most this part of
+// the requests under way, or `minimum` where that is more. In place of maxRetries and of the
+// daemon's own budget.
+struct RetryBudget {
+  double percent = 20;  // 0 to 100
+  uint32_t minimum = 3;
+  bool operator==(const RetryBudget&) const = default;
+};
+
 struct ConnectionPool {
   uint32_t max_connections = kUnlimited;
   uint32_t max_pending_requests = kUnlimited;
   uint32_t max_requests = kUnlimited;
   uint32_t max_retries = kUnlimited;
+  std::optional<RetryBudget> retry_budget;
   uint32_t max_requests_per_connection = 0;  // 0: no limit
   Duration connect_timeout = std::chrono::seconds(10);
   Duration idle_timeout = std::chrono::hours(1);
@@ -265,7 +275,8 @@ struct ConnectionPool {
 // Whether the policy limits connections or requests at all.
 inline bool has_limits(const ConnectionPool& pool) {
   return pool.max_connections != kUnlimited || pool.max_pending_requests != kUnlimited ||
-         pool.max_requests != kUnlimited || pool.max_retries != kUnlimited;
+         pool.max_requests != kUnlimited || pool.max_retries != kUnlimited ||
+         pool.retry_budget.has_value();
 }
 
 struct Outlier {
@@ -294,6 +305,7 @@ struct TrafficPolicy {
   std::optional<LoadBalancing> load_balancing;
   std::optional<ConnectionPool> pool;
   std::optional<Outlier> outlier;
+  std::optional<RetryBudget> retry_budget;
   std::map<uint16_t, std::shared_ptr<TrafficPolicy>> ports;  // portLevelSettings: replace wholly
 };
 

@@ -15,7 +15,7 @@ void AdmissionGroup::configure(const policy::ConnectionPool& limits, uint32_t sh
   const SpinGuard guard(lock_);
   if (max_connections_ == limits.max_connections && max_pending_ == limits.max_pending_requests &&
       max_requests_ == limits.max_requests && max_retries_ == limits.max_retries &&
-      shadow_ == limits.shadow) {
+      retry_budget_ == limits.retry_budget && shadow_ == limits.shadow) {
     return;
   }
   shadow_ = limits.shadow;
@@ -23,6 +23,7 @@ void AdmissionGroup::configure(const policy::ConnectionPool& limits, uint32_t sh
   max_pending_ = limits.max_pending_requests;
   max_requests_ = limits.max_requests;
   max_retries_ = limits.max_retries;
+  retry_budget_ = limits.retry_budget;
   open_max_.store(shadow_ ? policy::kUnlimited : max_connections_, std::memory_order_relaxed);
   serve(shard);
   show();
@@ -95,9 +96,22 @@ void AdmissionGroup::arrived(WaitNode& waiting) {
   waiting.place = WaitNode::Place::kNowhere;
 }
 
+uint32_t AdmissionGroup::retries_allowed() const {
+  if (!retry_budget_) return max_retries_;
+  constexpr double kPerCent = 100;
+  const double requests = static_cast<double>(running_) + static_cast<double>(waiting_.size());
+  const auto share = static_cast<uint32_t>(requests * retry_budget_->percent / kPerCent);
+  return std::max(share, retry_budget_->minimum);
+}
+
+bool AdmissionGroup::has_retry_budget() {
+  const SpinGuard guard(lock_);
+  return retry_budget_.has_value();
+}
+
 bool AdmissionGroup::begin_retry() {
   const SpinGuard guard(lock_);
-  if (retries_ >= max_retries_ && !shadow_) return false;
+  if (retries_ >= retries_allowed() && !shadow_) return false;
   ++retries_;
   return true;
 }

@@ -7,7 +7,7 @@
 //   running   requests that hold a connection or are about to: at most max_connections (HTTP/1
 //             carries one request per connection) and at most max_requests
 //   waiting   in order of arrival, whatever their shard: at most max_pending_requests
-//   retries   repeats under way: at most max_retries
+//   retries   repeats under way: at most max_retries, or what the retry budget allows
 // Idle connections are no part of `running`: they are room. When a new connection takes the number
 // of open ones above max_connections, an idle one is closed, on whichever shard it is.
 #pragma once
@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/limit_slot.h"
@@ -50,6 +51,8 @@ class AdmissionGroup {
   void arrived(WaitNode& waiting);
 
   bool begin_retry();
+  // The policy has a budget of its own.
+  bool has_retry_budget();
   void end_retry();
 
   // ---- connections ----
@@ -76,6 +79,7 @@ class AdmissionGroup {
     std::atomic<uint32_t> idle{0};
     std::atomic<uint32_t> trims{0};
   };
+  uint32_t retries_allowed() const;
   void serve(uint32_t shard);
   void show();
 
@@ -89,6 +93,7 @@ class AdmissionGroup {
   uint32_t max_pending_ = policy::kUnlimited;
   uint32_t max_requests_ = policy::kUnlimited;
   uint32_t max_retries_ = policy::kUnlimited;
+  std::optional<policy::RetryBudget> retry_budget_;
   bool shadow_ = false;
   LimitSlot* slot_;  // may be null
   std::atomic<uint32_t> open_{0};

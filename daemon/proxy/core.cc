@@ -338,7 +338,8 @@ void Core::retire(Exchange& exchange) {
 bool Core::take_retry_share(ShardGroup* group) {
   const size_t budget = std::max<size_t>(limits_.retry_budget_minimum,
                                          active_requests_ * limits_.retry_budget_percent / 100);
-  if (active_retries_ >= budget) return false;
+  const bool is_ours = group == nullptr || !group->shared->has_retry_budget();
+  if (is_ours && active_retries_ >= budget) return false;
   if (group != nullptr && !group->shared->begin_retry()) return false;
   ++active_retries_;
   return true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exchange, phase Acquire: back-off, endpoint, connection; and whether a try is repeated.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "proxy/core.h"
@@ -149,7 +150,10 @@ bool Exchange::take_retry_share() {
     if (!core_->take_retry_share(retry_group_)) return false;
     repeated_ = true;
   }
-  return core_->picker().retry_budget(*cluster_).take(core_->now(), limits.retry_window_percent,
+  const auto& own = cluster_->pool.retry_budget;
+  const uint32_t percent =
+      own ? static_cast<uint32_t>(std::ceil(own->percent)) : limits.retry_window_percent;
+  return core_->picker().retry_budget(*cluster_).take(core_->now(), percent,
                                                       limits.retry_window_minimum);
 }
 

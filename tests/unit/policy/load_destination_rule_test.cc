@@ -130,23 +130,33 @@ TEST(PolicyLoadDestinationRule, TlsIsNeverAcceptedAndIgnored) {
   EXPECT_EQ(tls("reviews", "DISABLE").model.destinations.size(), 1U);
 }
 
+TEST(PolicyLoadDestinationRule, RetryBudget) {
+  const auto budget = [](const std::string& text) {
+    return rule("host: a\ntrafficPolicy:\n  retryBudget: " + text + "\n");
+  };
+  Loaded got = budget("{percent: 12.5, minRetryConcurrency: 7}");
+  ASSERT_EQ(got.model.destinations.size(), 1U) << got.text();
+  EXPECT_EQ(got.model.destinations[0].policy.retry_budget, (RetryBudget{12.5, 7}));
+  EXPECT_EQ(budget("{}").model.destinations[0].policy.retry_budget, (RetryBudget{20, 3}));
+  EXPECT_TRUE(budget("{percent: 101}").says("f.yaml:7: ", "percent"));
+}
+
 TEST(PolicyLoadDestinationRule, WhatIsNotSupportedIsRefusedByName) {
   Loaded got = rule(R"(host: a
 workloadSelector: {matchLabels: {a: b}}
 trafficPolicy:
   tunnel: {targetHost: b}
   proxyProtocol: {version: V1}
-  retryBudget: {percent: 20}
   loadBalancer: {localityLbSetting: {failover: []}}
   connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}
   outlierDetection: {consecutiveErrors: 7}
 )");
-  for (int line : {6, 8, 9, 10, 11, 12}) {
+  for (int line : {6, 8, 9, 10, 11}) {
     EXPECT_TRUE(got.says("f.yaml:" + std::to_string(line) + ": ", "supported")) << line << "\n"
                                                                                 << got.text();
   }
   EXPECT_TRUE(
-      got.says("f.yaml:13: DestinationRule default/x: "
+      got.says("f.yaml:12: DestinationRule default/x: "
                "spec.trafficPolicy.outlierDetection.consecutiveErrors: warning: ",
                "is ignored"));
 }

@@ -3,6 +3,7 @@
 // once: never one over, never one short, first come first served.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <deque>
 #include <set>
 #include <thread>
@@ -86,6 +87,28 @@ TEST(AdmissionGroup, RetriesHaveALimitOfTheirOwn) {
   EXPECT_FALSE(group.begin_retry());
   group.end_retry();
   EXPECT_TRUE(group.begin_retry());
+}
+
+TEST(AdmissionGroup, ARetryBudgetGrowsWithTheRequests) {
+  NodeState node(1, {});
+  AdmissionGroup& group = node.admission(1, 0);
+  policy::ConnectionPool pool;
+  pool.max_retries = 1;  // the budget stands in its place
+  pool.retry_budget = {25, 2};
+  group.configure(pool, 0);
+  const auto retries = [&] {
+    int begun = 0;
+    while (group.begin_retry()) ++begun;
+    for (int i = 0; i < begun; ++i) group.end_retry();
+    return begun;
+  };
+  EXPECT_EQ(retries(), 2);
+  std::array<WaitNode, 20> nodes;
+  for (WaitNode& one : nodes) (void)group.admit(one, true);
+  EXPECT_EQ(retries(), 5);
+  pool.retry_budget.reset();
+  group.configure(pool, 0);
+  EXPECT_EQ(retries(), 1);
 }
 
 TEST(AdmissionGroup, ShowsItselfInItsSlot) {

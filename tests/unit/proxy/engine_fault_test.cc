@@ -340,6 +340,19 @@ TEST_F(EngineFault, ClusterBoundsItsRepeats) {
   EXPECT_EQ(rig.counters().upstream_rq_retry, 1U);
 }
 
+// In place of the daemon's own budget, which would allow 3. Who waits for its repeat has no request
+// under way, so five of ten are all of those that are.
+TEST_F(EngineFault, RetryBudgetOfThePolicyReplacesTheDaemonsOwn) {
+  retry(1, policy::kRetryConnectFailure);
+  cluster->pool.retry_budget = {100, 1};
+  rig.use(policy);
+  for (int i = 0; i < 10; ++i) rig.send(rig.connect_captured(kService), kGet);
+  for (Socket* origin : rig.upstreams()) rig.fail(*origin, proxy::Failure::kRefused);
+  EXPECT_GT(rig.counters().upstream_rq_retry, 3U);
+  EXPECT_LE(rig.counters().upstream_rq_retry, 5U);
+  EXPECT_EQ(rig.counters().upstream_rq_retry + rig.counters().upstream_rq_retry_overflow, 10U);
+}
+
 TEST_F(EngineFault, OverloadedAnswerIsNotRepeated) {
   retry(2, policy::kRetry5xx);
   rig.use(policy);
