@@ -105,7 +105,6 @@ class FairShare(FairCase):
         print(f"uploading pod: {use}")
         self.assertGreater(use["held_bytes"], RING_BYTES // 8)
         self.assertLess(use["held_bytes"], RING_BYTES * 3 // 4)
-        self.assertEqual(self.daemon.status()["counters"]["shard_receive_starved"], 0)
         sink.kill()
         wait_until(lambda: self.use_of(self.noisy)["held_bytes"] == 0, 10, "what it held is free again")
         self.check_quiet_pod(1)

@@ -155,9 +155,13 @@ int exhausted_child(int port_out) {
   options.live_flags = &live_flags;
   Pool pool(1, std::move(options));
   std::vector<Fd> fillers;
-  do {
-    fillers.emplace_back(::dup(0));
-  } while (fillers.back().is_open());
+  // Twice: a thread that has just started may have one open for a moment.
+  for (int round = 0; round < 2; ++round) {
+    do {
+      fillers.emplace_back(::dup(0));
+    } while (fillers.back().is_open());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
   (void)!::write(port_out, &pool.port, sizeof pool.port);
   if (!pool.eventually([&] { return pool.pool->counters().accept_errors > 0; })) return 1;
   if (!pool.eventually([&] { return !pool.pool->is_live(); })) return 2;
