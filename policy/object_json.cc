@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/object_json.h"
 
-#include "base/ascii.h"
-
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cstdio>
+
+#include "base/ascii.h"
 
 namespace np::policy {
 namespace {

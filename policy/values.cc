@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/values.h"
 
-#include "base/ascii.h"
-
 #include <algorithm>
 #include <cmath>
+
+#include "base/ascii.h"
 
 namespace np::policy {
 namespace {

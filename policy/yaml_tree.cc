@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/yaml_tree.h"
 
-#include "base/ascii.h"
-
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -15,6 +13,8 @@
 #include <map>
 #include <set>
 #include <sstream>
+
+#include "base/ascii.h"
 
 namespace np::policy {
 namespace {

@@ -104,11 +104,6 @@ uint32_t AdmissionGroup::retries_allowed() const {
   return std::max(share, retry_budget_->minimum);
 }
 
-bool AdmissionGroup::has_retry_budget() {
-  const SpinGuard guard(lock_);
-  return retry_budget_.has_value();
-}
-
 bool AdmissionGroup::begin_retry() {
   const SpinGuard guard(lock_);
   if (retries_ >= retries_allowed() && !shadow_) return false;

@@ -51,8 +51,6 @@ class AdmissionGroup {
   void arrived(WaitNode& waiting);
 
   bool begin_retry();
-  // The policy has a budget of its own.
-  bool has_retry_budget();
   void end_retry();
 
   // ---- connections ----

@@ -167,7 +167,7 @@ void Core::flush(Connection& connection) {
     Action& action = act(Action::Kind::kSend, connection);
     action.iov = connection.sending->entries;
     action.iov_count = static_cast<uint32_t>(count);
-    action.pod_id = pod_served_by(connection);
+    if (connection.side == Connection::Side::kUpstream) action.pod_id = pod_served_by(connection);
     for (size_t i = 0; i < count; ++i) connection.offered_bytes += action.iov[i].iov_len;
     return;
   }
@@ -335,11 +335,10 @@ void Core::retire(Exchange& exchange) {
   finished_.push_back(&exchange);
 }
 
-bool Core::take_retry_share(ShardGroup* group) {
+bool Core::take_retry_share(ShardGroup* group, bool has_own_budget) {
   const size_t budget = std::max<size_t>(limits_.retry_budget_minimum,
                                          active_requests_ * limits_.retry_budget_percent / 100);
-  const bool is_ours = group == nullptr || !group->shared->has_retry_budget();
-  if (is_ours && active_retries_ >= budget) return false;
+  if (!has_own_budget && active_retries_ >= budget) return false;
   if (group != nullptr && !group->shared->begin_retry()) return false;
   ++active_retries_;
   return true;

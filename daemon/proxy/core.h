@@ -107,7 +107,8 @@ class Core {
   void retire(Exchange& exchange);
 
   // Share of the retry budget (reliability 29), and of the policy's max_retries.
-  bool take_retry_share(ShardGroup* group);
+  // `has_own_budget`: the policy's stands in place of the first.
+  bool take_retry_share(ShardGroup* group, bool has_own_budget);
   void give_back_retry_share(ShardGroup* group);
 
   void probe_ended(uint32_t slot, ProbeResult result);

@@ -144,13 +144,13 @@ bool Exchange::nothing_reached_upstream() {
 // One share of the budget and of max_retries for as long as the Exchange repeats, and each repeat
 // against what the cluster's requests of the last seconds allow.
 bool Exchange::take_retry_share() {
+  const auto& own = cluster_->pool.retry_budget;
   const EngineLimits& limits = core_->limits();
   if (!repeated_) {
     retry_group_ = core_->group_of(*cluster_, caller_.workload_id);
-    if (!core_->take_retry_share(retry_group_)) return false;
+    if (!core_->take_retry_share(retry_group_, own.has_value())) return false;
     repeated_ = true;
   }
-  const auto& own = cluster_->pool.retry_budget;
   const uint32_t percent =
       own ? static_cast<uint32_t>(std::ceil(own->percent)) : limits.retry_window_percent;
   return core_->picker().retry_budget(*cluster_).take(core_->now(), percent,

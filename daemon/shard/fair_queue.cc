@@ -36,6 +36,7 @@ void FairQueue::drop_head(Round& round) {
 void FairQueue::push(uint32_t line, Work work) {
   const uint32_t node = take_node();
   nodes_[node].work = std::move(work);
+  nodes_[node].work.line = line;
   nodes_[node].next = kNone;
   Line& own = lines_[line];
   if (own.tail == kNone) {

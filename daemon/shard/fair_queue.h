@@ -30,6 +30,7 @@ class FairQueue {
     uring::Completion completion;
     BufferRef buffer;        // of a receive
     uint32_t iteration = 0;  // of the loop, when it was put in line
+    uint32_t line = 0;       // set by push()
   };
 
   FairQueue() : lines_(kLines) {}

@@ -69,11 +69,11 @@ Transport::~Transport() {
 }
 
 bool Transport::make_place() {
-  if (sockets_.used() >= upstream_max()) {
+  if (sockets_.used() >= upstream_max() && closing_ == 0) {
     env_.engine.make_room(now_, actions_);
     perform();
   }
-  return sockets_.used() < options_.sockets_max || detached_ == 0;
+  return sockets_.used() < options_.sockets_max || closing_ == 0;
 }
 
 void Transport::adopt(AdoptConnection connection) {
@@ -390,6 +390,7 @@ void Transport::set_linger(uint32_t slot, bool reset_on_close) {
 void Transport::close_now(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   socket.stage = Stage::kClosing;
+  ++closing_;
   count(env_.counters.closed);
   if (socket.file.number >= 0) {
     // These run in this order at submit; a receive that is waiting holds the file until its
@@ -414,6 +415,7 @@ void Transport::release_if_done(uint32_t slot) {
   const Socket& socket = sockets_.at(slot);
   if (socket.stage != Stage::kClosing || socket.in_flight > 0) return;
   --detached_;
+  --closing_;
   sockets_.release(slot);
   connect_waiting();
 }

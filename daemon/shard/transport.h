@@ -240,6 +240,7 @@ class Transport {
   std::vector<bool> is_over_;  // by line: its receives were held back, and not let go since
   std::vector<SlotLife> flushing_;
   uint32_t detached_ = 0;
+  uint32_t closing_ = 0;  // of these, the ones that only wait for operations to end
 };
 
 }  // namespace np::shard

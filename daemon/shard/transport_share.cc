@@ -31,7 +31,7 @@ static_assert(FairQueue::kLines == uring::BufferRing::kHolders);
 void Transport::enqueue(uint32_t slot, const uring::Completion& completion) {
   Socket& socket = sockets_.at(slot);
   const uint32_t line = socket.line;
-  FairQueue::Work work{completion, {}, iteration_};
+  FairQueue::Work work{completion, {}, iteration_, line};
   if (completion.has_buffer()) work.buffer = take_received(line, completion);
   const bool received = static_cast<bool>(work.buffer);
   work_.push(line, std::move(work));
@@ -59,15 +59,13 @@ void Transport::serve() {
   while (units < (now_ < shared_until_ ? kUnitsWhenShared : kUnitsAlone) && work_.pop(&work)) {
     const uint32_t cost = FairQueue::cost_of(work.completion);
     units += cost;
-    const auto data = uring::UserData::unpack(work.completion.user_data);
-    const Socket* socket = sockets_.find(data.slot, data.generation);
-    const uint32_t line = socket == nullptr ? 0 : socket->line;
-    if (line != latest_line_) shared_until_ = now_ + kSharedFor;
-    latest_line_ = line;
+    if (work.line != latest_line_) shared_until_ = now_ + kSharedFor;
+    latest_line_ = work.line;
     act_on(work.completion, std::move(work.buffer));
-    count(env_.pod_use[line].units, cost);
-    if (work.iteration != iteration_) count(env_.pod_use[line].turns_waited);
-    show_use(line);
+    PodUse& use = env_.pod_use[work.line];
+    count(use.units, cost);
+    if (work.iteration != iteration_) count(use.turns_waited);
+    show_use(work.line);
   }
   ++iteration_;
   if (!work_.is_empty()) count(env_.counters.work_put_off);

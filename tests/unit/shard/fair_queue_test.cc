@@ -15,7 +15,7 @@ constexpr uint32_t kNoisy = 5;
 constexpr uint32_t kQuiet = 9;
 
 FairQueue::Work work_of(uint32_t line, uint32_t number, int32_t bytes = 100) {
-  return {{(uint64_t{line} << 32U) | number, bytes, 0}, {}, 0};
+  return {{(uint64_t{line} << 32U) | number, bytes, 0}, {}, 0, 0};
 }
 
 uint32_t line_in(const FairQueue::Work& work) {
@@ -91,6 +91,7 @@ TEST(FairQueue, AgreesWithThePlainModel) {
         --waiting;
         std::deque<uint64_t>& line = model[line_in(work)];
         ASSERT_EQ(work.completion.user_data, line.front()) << "seed " << seed;
+        ASSERT_EQ(work.line, line_in(work));
         line.pop_front();
       }
       ASSERT_EQ(queue.size(), waiting);
