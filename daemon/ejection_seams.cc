@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "base/log.h"
 #include "base/time.h"
 
 namespace np {
@@ -71,6 +73,30 @@ std::string event_text(const EjectionEvent& event) {
       return who + " passes its health checks";
   }
   return who;
+}
+
+// Nothing: it changes nothing for the endpoint (shadow mode).
+std::optional<kernel::EndpointChange> change_of(const EjectionEvent& event) {
+  using Kind = kernel::EndpointChange::Kind;
+  kernel::EndpointChange change{Kind::kEjected, event.endpoint, event.service_id, 0};
+  switch (event.kind) {
+    case EjectionEvent::Kind::kEjected:
+      change.count = event.ejections;
+      return change;
+    case EjectionEvent::Kind::kReturned:
+    case EjectionEvent::Kind::kUnejected:
+      change.kind = Kind::kReturned;
+      return change;
+    case EjectionEvent::Kind::kUnhealthy:
+      change.kind = Kind::kUnhealthy;
+      return change;
+    case EjectionEvent::Kind::kHealthy:
+      change.kind = Kind::kHealthy;
+      return change;
+    case EjectionEvent::Kind::kWouldEject:
+      break;
+  }
+  return std::nullopt;
 }
 
 control::EndpointStanding standing_of(const proxy::ServiceHealth::View& view) {
@@ -181,6 +207,11 @@ std::vector<control::EjectionNote> EjectionWatch::take_notes() {
   std::vector<control::EjectionNote> notes;
   for (const EjectionEvent& event : node_->take_events()) {
     notes.push_back({event.service_id, event_text(event)});
+    const auto change = change_of(event);
+    if (!change || link_ == nullptr) continue;
+    if (const auto told = link_->note_endpoint(*change); !told) {
+      log_warn("np_events: " + told.error().to_string());
+    }
   }
   return notes;
 }

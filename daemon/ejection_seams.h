@@ -36,7 +36,11 @@ class KernelEjections final : public proxy::EjectionStore {
 class EjectionWatch final : public control::EndpointWatch {
  public:
   static Result<std::unique_ptr<EjectionWatch>> create();
-  void set_node(proxy::NodeState& node) { node_ = &node; }
+  // `link` also tells np_events; null: only the log.
+  void set_node(proxy::NodeState& node, kernel::WorkerLink* link) {
+    node_ = &node;
+    link_ = link;
+  }
   void notify();
   size_t ejected_now();
   // Changes that the log does not know of, because too many came at once.
@@ -51,6 +55,7 @@ class EjectionWatch final : public control::EndpointWatch {
   explicit EjectionWatch(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
   proxy::NodeState* node_ = nullptr;
+  kernel::WorkerLink* link_ = nullptr;
 };
 
 }  // namespace np

@@ -90,7 +90,7 @@ Result<void> serve(const Options& options) {
   KernelEjections ejections(*link);
   NP_TRY_ASSIGN(auto watch, EjectionWatch::create());
   NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link, ejections, *watch));
-  watch->set_node(pool->node());
+  watch->set_node(pool->node(), link.get());
   ejections.restore(pool->node());
   DataPathHealth health(*pool);
   NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));

@@ -369,18 +369,33 @@ struct np_stats {
 
 /* np_events, RINGBUF, written only while NP_LIVE_EVENTS is set. */
 enum np_event_kind {
-	NP_EVENT_OPEN = 1,
+	NP_EVENT_OPEN = 1, /* of a flow: `key` is its key */
 	NP_EVENT_CLOSE = 2,
+	/* Of an endpoint of svc_id: key.daddr and key.dport name it, the rest of the key is zero. */
+	NP_EVENT_EJECTED = 3,
+	NP_EVENT_RETURNED = 4, /* its time is over, or `nodectl uneject` */
+	NP_EVENT_UNHEALTHY = 5,
+	NP_EVENT_HEALTHY = 6,
 };
+#define NP_EVENT_ENDPOINT_FIRST NP_EVENT_EJECTED
+#define NP_EVENT_LAST		NP_EVENT_HEALTHY
 struct np_event {
-	__u64 at_ns;
-	__u32 kind; /* enum np_event_kind */
+	__u64 at_ns; /* CLOCK_MONOTONIC */
+	__u32 kind;  /* enum np_event_kind */
 	__u32 pod_id;
 	__u32 svc_id;
-	__u32 pad;
+	__u32 count; /* NP_EVENT_EJECTED: which ejection of this endpoint it is; else 0 */
 	struct np_flow_key key;
 };
 NP_ABI_ASSERT(sizeof(struct np_event) == 64);
+
+/* np_note (syscall program): puts one event of an endpoint into np_events. User space cannot write
+ * that ring by itself. */
+struct np_note_args {
+	struct np_event event; /* in; at_ns is filled in */
+	__u64 is_written;      /* out: 0 when nobody reads or the ring is full */
+};
+NP_ABI_ASSERT(sizeof(struct np_note_args) == 72);
 
 /* np_sweep (syscall program): argument and answer of one pass over np_flows. */
 struct np_sweep_args {

@@ -117,7 +117,7 @@ static __always_inline void np_emit(__u32 kind, const struct np_flow_key *key, _
 	event->kind = kind;
 	event->pod_id = pod_id;
 	event->svc_id = svc_id;
-	event->pad = 0;
+	event->count = 0;
 	event->key = *key;
 	bpf_ringbuf_submit(event, 0);
 }

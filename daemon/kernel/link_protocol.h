@@ -34,6 +34,7 @@ enum class Kind : uint32_t {
   kSetBand = 21,
   kDetachAll = 22,
   kDrain = 23,
+  kNoteEndpoint = 24,
   // supervisor to worker
   kAnswer = 32,
   kPodState = 33,
@@ -102,6 +103,13 @@ struct SetListeners {
 struct SetBand {
   uint16_t low = 0;
   uint16_t high = 0;
+};
+struct NoteEndpoint {
+  uint32_t kind = 0;  // enum np_event_kind, of an endpoint
+  uint32_t service_id = 0;
+  uint32_t count = 0;
+  uint32_t pad = 0;
+  Address endpoint;
 };
 struct Answer {
   uint32_t is_error = 0;

@@ -22,8 +22,8 @@ namespace np::kernel {
 
 namespace {
 
-constexpr const char* kProgramNames[] = {"np_pod_in", "np_pod_out", "np_ret_in", "np_pick",
-                                         "np_sweep"};
+constexpr const char* kProgramNames[] = {"np_pod_in", "np_pod_out", "np_ret_in",
+                                         "np_pick",   "np_sweep",   "np_note"};
 constexpr size_t kLogBytesMax = 2048;
 
 // The end of what libbpf said: the cause of a failed load. One process, one thread loads.
@@ -233,6 +233,8 @@ int Loader::program_fd(Program program) const {
       return ::bpf_program__fd(skeleton_->progs.np_pick);
     case Program::kSweep:
       return ::bpf_program__fd(skeleton_->progs.np_sweep);
+    case Program::kNote:
+      return ::bpf_program__fd(skeleton_->progs.np_note);
   }
   return -1;
 }
@@ -269,6 +271,19 @@ Result<SweepResult> Loader::sweep(const SweepTimes& times) {
     return system_error(errno, "sweep np_flows");
   }
   return SweepResult{args.live, args.closed, args.removed};
+}
+
+Result<bool> Loader::note(const np_event& event) {
+  np_note_args args{};
+  args.event = event;
+  bpf_test_run_opts opts{};
+  opts.sz = sizeof(opts);
+  opts.ctx_in = &args;  // the kernel writes the answer back there
+  opts.ctx_size_in = sizeof(args);
+  if (::bpf_prog_test_run_opts(program_fd(Program::kNote), &opts) != 0) {
+    return system_error(errno, "write np_events");
+  }
+  return args.is_written != 0;
 }
 
 Result<np_stats> Loader::read_stats() const {

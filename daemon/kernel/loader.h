@@ -22,7 +22,7 @@ struct np_capture;
 
 namespace np::kernel {
 
-enum class Program : uint8_t { kPodIn, kPodOut, kRetIn, kPick, kSweep };
+enum class Program : uint8_t { kPodIn, kPodOut, kRetIn, kPick, kSweep, kNote };
 struct SweepTimes {
   Duration closed = std::chrono::seconds(60);  // design.md 6
   Duration syn = std::chrono::seconds(10);
@@ -52,6 +52,8 @@ class Loader {
   Result<void> write_config(np_config config) const;
   Result<np_config> read_config() const;
   // One pass over np_flows.
+  // Puts an event of an endpoint into np_events. False: nobody reads, or there is no room.
+  Result<bool> note(const np_event& event);
   Result<SweepResult> sweep(const SweepTimes& times);
   // Sum over CPUs.
   Result<np_stats> read_stats() const;

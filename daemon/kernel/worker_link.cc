@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <thread>
 
@@ -264,6 +265,17 @@ Result<void> WorkerLink::set_upstream_band(uint16_t low, uint16_t high) {
   request.low = low;
   request.high = high;
   return impl_->call(link::Kind::kSetBand, request);
+}
+
+Result<void> WorkerLink::note_endpoint(const EndpointChange& change) {
+  uint32_t* flags = live_flags_word();
+  if (flags == nullptr || (std::atomic_ref(*flags).load() & NP_LIVE_EVENTS) == 0) return ok();
+  link::NoteEndpoint request;
+  request.kind = NP_EVENT_ENDPOINT_FIRST + static_cast<uint32_t>(change.kind);
+  request.service_id = change.service_id;
+  request.count = change.count;
+  request.endpoint = link::to_wire(change.endpoint);
+  return impl_->call(link::Kind::kNoteEndpoint, request);
 }
 
 Result<void> WorkerLink::detach_all() {

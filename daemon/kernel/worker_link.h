@@ -50,6 +50,15 @@ struct EjectionRecord {
   uint32_t failures = 0;
 };
 
+// What np_events says of an endpoint.
+struct EndpointChange {
+  enum class Kind : uint8_t { kEjected, kReturned, kUnhealthy, kHealthy };
+  Kind kind = Kind::kEjected;
+  SocketAddress endpoint;
+  uint32_t service_id = 0;
+  uint32_t count = 0;  // ejections so far; kEjected only
+};
+
 // One line of `nodectl top connections`: an entry of np_flows.
 struct FlowView {
   SocketAddress client;
@@ -141,6 +150,9 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   Result<void> store_ejection(const EjectionRecord& record);
   void erase_ejection(const SocketAddress& endpoint, uint32_t service_id);
   std::vector<EjectionRecord> ejections() const;
+  // Puts a change into np_events, when somebody reads that (NP_LIVE_EVENTS); one request then,
+  // nothing otherwise.
+  Result<void> note_endpoint(const EndpointChange& change);
 
  private:
   class Impl;

@@ -123,6 +123,8 @@ Result<void> WorkerRequests::serve(LinkChannel& channel, const LinkMessage& mess
       return set_listeners(channel, message);
     case link::Kind::kSetBand:
       return set_band(channel, message);
+    case link::Kind::kNoteEndpoint:
+      return note_endpoint(channel, message);
     case link::Kind::kDetachAll: {
       const Result<void> possible = require_capture();
       return answer(channel, message.id, possible ? state_.capture->detach_all() : possible);
@@ -223,6 +225,23 @@ Result<void> WorkerRequests::set_band(LinkChannel& channel, const LinkMessage& m
   const Result<void> possible = require_capture();
   return answer(channel, message.id,
                 possible ? state_.capture->set_band(body->low, body->high) : possible);
+}
+
+Result<void> WorkerRequests::note_endpoint(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::NoteEndpoint>();
+  if (!body || body->kind < NP_EVENT_ENDPOINT_FIRST || body->kind > NP_EVENT_LAST) {
+    return broken("a malformed event of an endpoint");
+  }
+  const Result<void> possible = require_capture();
+  if (!possible) return answer(channel, message.id, possible);
+  np_event event{};
+  event.kind = body->kind;
+  event.svc_id = body->service_id;
+  event.count = body->count;
+  std::memcpy(event.key.daddr, body->endpoint.ip, sizeof(event.key.daddr));
+  event.key.dport = body->endpoint.port;
+  const Result<bool> written = state_.capture->loader().note(event);
+  return answer(channel, message.id, written ? ok() : Result<void>(written.error()));
 }
 
 }  // namespace np::kernel

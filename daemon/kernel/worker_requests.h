@@ -47,6 +47,7 @@ class WorkerRequests {
   Result<void> list_pods(LinkChannel& channel, const LinkMessage& message);
   Result<void> set_listeners(LinkChannel& channel, const LinkMessage& message);
   Result<void> set_band(LinkChannel& channel, const LinkMessage& message);
+  Result<void> note_endpoint(LinkChannel& channel, const LinkMessage& message);
   Result<void> send_state(LinkChannel& channel, uint32_t id, const PodRecord& record);
   Result<void> require_capture() const;
 

@@ -2,6 +2,7 @@
 // np_flows: payload by sequence number, states, reuse of ports, removal; and the return leg.
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
+#include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 
@@ -113,6 +114,64 @@ TEST_F(FlowRecordOf, PortReuseWithoutAnEndStartsAnewWhenTheProxyAccepts) {
   up(0, 5);
   EXPECT_EQ(flow().tx_bytes, 5U);
   EXPECT_EQ(flow().state, NP_FLOW_EST);
+}
+
+// What a reader of np_events gets from now on.
+class EventReader {
+ public:
+  explicit EventReader(int map_fd)
+      : ring_(::ring_buffer__new(map_fd, &EventReader::take, this, nullptr)) {}
+  ~EventReader() { ::ring_buffer__free(ring_); }
+  std::vector<np_event> read() {
+    events_.clear();
+    EXPECT_GE(::ring_buffer__consume(ring_), 0);
+    return events_;
+  }
+
+ private:
+  static int take(void* self, void* data, size_t size) {
+    EXPECT_EQ(size, sizeof(np_event));
+    static_cast<EventReader*>(self)->events_.push_back(*static_cast<const np_event*>(data));
+    return 0;
+  }
+  ring_buffer* ring_;
+  std::vector<np_event> events_;
+};
+
+TEST_F(FlowRecordOf, EventsAreWrittenWhileSomebodyReads) {
+  EventReader reader(loader_->map_fd(Map::kEvents));
+  np_event ejected{};
+  ejected.kind = NP_EVENT_EJECTED;
+  ejected.svc_id = 7;
+  ejected.count = 3;
+  ejected.key.dport = 9080;
+  EXPECT_FALSE(*loader_->note(ejected)) << "nobody reads";
+  open(1000);
+  EXPECT_TRUE(reader.read().empty());
+
+  change_live([](np_live& live) { live.flags |= NP_LIVE_EVENTS; });
+  EXPECT_TRUE(*loader_->note(ejected));
+  up(0, 0, kRst);
+  const std::vector<np_event> events = reader.read();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].kind, NP_EVENT_EJECTED);
+  EXPECT_EQ(events[0].svc_id, 7U);
+  EXPECT_EQ(events[0].count, 3U);
+  EXPECT_EQ(events[0].key.dport, 9080U);
+  EXPECT_GT(events[0].at_ns, 0U);
+  EXPECT_EQ(events[1].kind, NP_EVENT_CLOSE);
+  EXPECT_GE(events[1].at_ns, events[0].at_ns);
+}
+
+TEST_F(FlowRecordOf, AFullRingOfEventsLosesEventsOnly) {
+  EventReader reader(loader_->map_fd(Map::kEvents));
+  change_live([](np_live& live) { live.flags |= NP_LIVE_EVENTS; });
+  size_t written = 0;
+  while (*loader_->note(np_event{})) ASSERT_LT(++written, NP_EVENTS_BYTES / sizeof(np_event));
+  open(1000);
+  EXPECT_EQ(flow().state, NP_FLOW_EST) << "the flow is served all the same";
+  EXPECT_EQ(reader.read().size(), written);
+  EXPECT_TRUE(*loader_->note(np_event{}));
 }
 
 TEST_F(FlowRecordOf, SweepRemovesWhatIsOver) {

@@ -9,10 +9,12 @@ import json
 import sys
 import time
 import unittest
+from contextlib import closing
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
+from kernel_events import EventReader  # noqa: E402
 from limits_scene import LimitsCase, new_policy, old_policy  # noqa: E402
 from nodeproxy import wait_until  # noqa: E402
 from parallel_clients import finish_clients, start_clients  # noqa: E402
@@ -245,6 +247,29 @@ class Survival(PodsCase):
         """Load that would reach each endpoint in service many times."""
         outcome = self.clients(CLIENTS, 10)
         self.assertEqual((outcome.errors, set(outcome.status)), ({}, {"200"}))
+
+    def test_np_events_has_each_change(self) -> None:
+        _, broken = self.scene(status=500)
+        self.use()
+        address = f"{broken.address}:8080"
+        maps = Path(f"/sys/fs/bpf/{self.name}/v1/maps")
+        with closing(EventReader(maps)) as reader:
+            self.clients(CLIENTS, 10)
+            events = []
+
+            def has(kind: str) -> bool:
+                events.extend(reader.read())
+                return any(event.kind == kind and event.endpoint == address for event in events)
+
+            wait_until(lambda: has("ejected"), 5, "the ejection is told")
+            broken.set(status=200)
+            self.daemon.ctl("uneject", "web", address)
+            wait_until(lambda: has("returned"), 5, "the return is told")
+        changes = [event for event in events if event.endpoint == address]
+        self.assertEqual([(event.kind, event.count) for event in changes], [("ejected", 1), ("returned", 0)])
+        self.assertEqual(len({event.service_id for event in changes}), 1)
+        kinds = [event.kind for event in events]
+        self.assertEqual(kinds.count("open"), CLIENTS, "and the flows of the clients")
 
     def check_still_out(self, broken) -> None:
         self.many()

@@ -104,6 +104,11 @@ TEST_F(WorkerRequestsTest, HostileFieldsAreRefused) {
   listeners.count = 1;  // port 0
   EXPECT_FALSE(survives(message(link::Kind::kSetListeners, body(listeners))));
   EXPECT_FALSE(survives(message(link::Kind::kSetBand, body(link::SetBand{2, 1}))));
+  link::NoteEndpoint note;
+  note.kind = NP_EVENT_CLOSE;  // of a flow: only programs say so
+  EXPECT_FALSE(survives(message(link::Kind::kNoteEndpoint, body(note))));
+  note.kind = NP_EVENT_LAST + 1;
+  EXPECT_FALSE(survives(message(link::Kind::kNoteEndpoint, body(note))));
 }
 
 TEST_F(WorkerRequestsTest, CaptureRequestsWithoutCaptureSaySo) {
