@@ -130,7 +130,7 @@ struct {
 	__type(value, struct np_stats);
 } np_stats __weak SEC(".maps");
 
-/* Flows that open and close, endpoints that are ejected and return, while NP_LIVE_EVENTS is set. Full: events are lost, nothing else.
+/* What flows and endpoints do, while NP_LIVE_EVENTS is set. Full: events are lost, nothing else.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -371,7 +371,7 @@ struct np_stats {
 enum np_event_kind {
 	NP_EVENT_OPEN = 1, /* of a flow: `key` is its key */
 	NP_EVENT_CLOSE = 2,
-	/* Of an endpoint of svc_id: key.daddr and key.dport name it, the rest of the key is zero. */
+	/* Of an endpoint of svc_id: key.daddr and key.dport name it, the rest of key is 0. */
 	NP_EVENT_EJECTED = 3,
 	NP_EVENT_RETURNED = 4, /* its time is over, or `nodectl uneject` */
 	NP_EVENT_UNHEALTHY = 5,

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "proxy/own_answer.h"
+
 namespace np::proxy {
 
 namespace {
@@ -293,6 +295,7 @@ void Core::close(Connection& connection, bool abortive) {
   } else {
     ++counters_->upstream_cx_destroy;
     Pool& pool = *connection.pool;
+    ++pool.stats->upstream_cx_destroy;
     if (connection.pool_link.linked) {
       if (connection.connecting) {
         pool.connecting.remove(connection);
@@ -349,6 +352,40 @@ void Core::give_back_retry_share(ShardGroup* group) {
   if (group != nullptr) group->shared->end_retry();
 }
 
+namespace {
+
+// A request of which nothing is known but who sent it.
+class UnparsedSource final : public ReportSource {
+ public:
+  UnparsedSource(const Accepted& accepted, EndReason reason)
+      : accepted_(accepted), reason_(reason) {}
+  void describe(RequestTexts& texts) const override {
+    texts.flags = flag_of(reason_);
+    texts.details = details_of(reason_);
+    texts.client = accepted_.peer;
+    texts.dialled = accepted_.local;
+  }
+
+ private:
+  const Accepted& accepted_;
+  EndReason reason_;
+};
+
+}  // namespace
+
+void Core::report_unparsed(const Connection& connection, uint16_t status, size_t body_bytes,
+                           EndReason reason) {
+  if (observer_ == nullptr) return;
+  RequestReport report;
+  report.started = report.ended = now_;
+  report.status = status;
+  report.reason = static_cast<uint8_t>(reason);
+  report.outcome = RequestReport::Outcome::kRefused;
+  report.gateway = !connection.accepted.captured;
+  report.response_bytes = body_bytes;
+  observer_->on_ended(report, UnparsedSource(connection.accepted, reason));
+}
+
 void Core::refuse_unparsed(Connection& connection, http::StreamId stream, uint16_t status,
                            std::string_view body, EndReason reason) {
   EngineCounters& c = *counters_;
@@ -361,6 +398,7 @@ void Core::refuse_unparsed(Connection& connection, http::StreamId stream, uint16
     ++flow->refused;
     count_status(c, *connection.record, status);
   }
+  report_unparsed(connection, status, body.size(), reason);
   const Field fields[] = {{"content-type", "text/plain"}, {"server", "nodeproxy"}};
   http::Head head;
   head.status = status;

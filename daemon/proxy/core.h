@@ -70,6 +70,13 @@ class Core {
   bool is_draining() const { return draining_; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
+  RequestObserver* observer() { return observer_; }
+  const TraceOptions& tracing() const { return tracing_; }
+  // Where what concerns a cluster is counted, beside the totals; a scratch place when nobody asks.
+  ClusterCounters& stats(uint32_t cluster_id) {
+    return cluster_id < stats_.size() && stats_[cluster_id] != nullptr ? *stats_[cluster_id]
+                                                                       : unread_stats_;
+  }
 
   Connection* find(ConnectionId id) { return connections_.find(id.slot, id.generation); }
   Exchange* find(ExchangeId id) { return exchanges_.find(id.slot, id.generation); }
@@ -176,6 +183,10 @@ class Core {
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();
 
+  void refresh_stats();
+  void report_unparsed(const Connection& connection, uint16_t status, size_t body_bytes,
+                       EndReason reason);
+
   // core_limits.cc
   void refresh_groups();
   void refresh_rules();
@@ -196,6 +207,10 @@ class Core {
   EngineLimits limits_;
   EngineCounters own_counters_{};  // only when the driver gave none
   EngineCounters* counters_;
+  RequestObserver* observer_;  // null: nobody wants to know
+  TraceOptions tracing_;
+  std::vector<ClusterCounters*> stats_;  // by cluster id
+  ClusterCounters unread_stats_{};
   FlowRecord unread_record_{};  // written for connections that were given none; read by nobody
   Rng rng_;
   uint64_t loop_token_;

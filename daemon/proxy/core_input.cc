@@ -65,6 +65,7 @@ void Core::receive(Connection& connection, const Slice& data) {
     FlowUpdate(*connection.record, now_)->bytes_up += data.bytes.size();
   } else {
     counters_->upstream_cx_rx_bytes_total += data.bytes.size();
+    connection.pool->stats->upstream_cx_rx_bytes_total += data.bytes.size();
   }
   connection.received_bytes += data.bytes.size();
   touch(connection);
@@ -96,6 +97,7 @@ void Core::sent(Connection& connection, size_t bytes) {
     FlowUpdate(*connection.record, now_)->bytes_down += bytes;
   } else {
     counters_->upstream_cx_tx_bytes_total += bytes;
+    connection.pool->stats->upstream_cx_tx_bytes_total += bytes;
   }
   touch(connection);
   Exchange* exchange = find(connection.exchange);
@@ -286,6 +288,7 @@ void Core::dispatch_upstream(Connection& connection, const http::StreamEvent& ev
   if (!connection.discarding || event.kind == StreamKind::kReset) {
     // Bytes that nobody asked for: never hand them to the next request.
     ++counters_->upstream_cx_protocol_error;
+    ++connection.pool->stats->upstream_cx_protocol_error;
     close(connection, true);
     return;
   }

@@ -93,20 +93,26 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
                       const policy::Cluster& cluster, const TryResult& result, bool probation) {
   const ServiceHealth::Verdict verdict =
       service.report(endpoint, cluster, result, probation, now_, shard_);
+  ClusterCounters& own = stats(cluster.id);
   if (verdict.overflow) ++counters_->outlier_ejections_overflow;
+  if (verdict.overflow) ++own.outlier_detection_ejections_overflow;
   if (verdict.shadow) ++counters_->outlier_ejections_shadow;
   if (verdict.sweep) arm_sweep(service.next_sweep());
   if (!verdict.ejected) return;
   ++counters_->outlier_ejections_enforced_total;
+  ++own.outlier_detection_ejections_enforced_total;
   switch (verdict.cause) {
     case EjectionCause::kConsecutive5xx:
       ++counters_->outlier_ejections_consecutive_5xx;
+      ++own.outlier_detection_ejections_enforced_consecutive_5xx;
       break;
     case EjectionCause::kConsecutiveGateway:
       ++counters_->outlier_ejections_consecutive_gateway;
+      ++own.outlier_detection_ejections_enforced_consecutive_gateway_failure;
       break;
     case EjectionCause::kConsecutiveLocal:
       ++counters_->outlier_ejections_consecutive_local;
+      ++own.outlier_detection_ejections_enforced_consecutive_local_origin_failure;
       break;
     case EjectionCause::kSuccessRate:
     case EjectionCause::kFailurePercentage:

@@ -39,6 +39,7 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
   Pool& pool = pools_.get(key);
   pool.configure(config);
   pool.group = group;
+  pool.stats = &stats(key.cluster_id);
   // Those who wait for a new connection are not overtaken: they would not take this one.
   Connection* idle = fresh ? nullptr : pool.idle.back();
   if (idle != nullptr && longest_waiting(pool, *idle) == nullptr) {
@@ -48,6 +49,7 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
     return &connection;
   }
   ++counters_->upstream_rq_pending_total;
+  ++pool.stats->upstream_rq_pending_total;
   pool.pending.push_back(exchange);
   if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
   return nullptr;
@@ -73,6 +75,7 @@ void Core::open_connection(Pool& pool) {
   pool.connecting.push_back(connection);
   ++pool.connections;
   ++counters_->upstream_cx_total;
+  ++pool.stats->upstream_cx_total;
   connection.group = pool.group;
   if (connection.group != nullptr && connection.group->shared->connection_opened()) {
     trim(*connection.group);
@@ -96,8 +99,12 @@ void Core::on_opened(Connection& connection) {
 
 void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_ours) {
   Pool& pool = *connection.pool;
-  if (reason == EndReason::kConnectTimeout) ++counters_->upstream_cx_connect_timeout;
+  if (reason == EndReason::kConnectTimeout) {
+    ++counters_->upstream_cx_connect_timeout;
+    ++pool.stats->upstream_cx_connect_timeout;
+  }
   ++counters_->upstream_cx_connect_fail;
+  ++pool.stats->upstream_cx_connect_fail;
   close(connection, true);
   // Those for whom no connect is left fail; a repeat may join the queue again behind them.
   const size_t left = pool.connecting.size();
@@ -146,7 +153,10 @@ void Core::make_idle(Connection& connection) {
   const bool too_old = config.max_connection_duration > Duration::zero() &&
                        now_ - connection.opened >= config.max_connection_duration;
   const bool unwanted = pool.retired && pool.pending.empty();
-  if (worn_out) ++counters_->upstream_cx_max_requests;
+  if (worn_out) {
+    ++counters_->upstream_cx_max_requests;
+    ++pool.stats->upstream_cx_max_requests;
+  }
   const bool fit = connection.codec == nullptr
                        ? connection.requests == 0
                        : connection.codec->can_open_stream() && !connection.codec->wants_close();
@@ -204,9 +214,13 @@ void Core::release_upstream(Connection& connection, bool reusable) {
     return;
   }
   ++counters_->upstream_cx_destroy_with_active_rq;
+  ++connection.pool->stats->upstream_cx_destroy_with_active_rq;
   const bool is_cut_by_us =
       connection.codec != nullptr && connection.codec->is_busy() && !connection.failed;
-  if (is_cut_by_us) ++counters_->upstream_rq_tx_reset;
+  if (is_cut_by_us) {
+    ++counters_->upstream_rq_tx_reset;
+    ++connection.pool->stats->upstream_rq_tx_reset;
+  }
   close(connection, !reusable);
 }
 

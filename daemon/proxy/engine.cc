@@ -55,6 +55,8 @@ size_t Engine::open_upstream() const {
 Core::Core(const EngineConfig& config)
     : limits_(config.limits != nullptr ? *config.limits : EngineLimits()),
       counters_(config.counters),
+      observer_(config.observer),
+      tracing_(config.tracing),
       rng_(config.seed),
       loop_token_(config.loop_token != 0 ? config.loop_token : config.seed),
       own_node_(config.node != nullptr ? nullptr
@@ -83,6 +85,7 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   if (!pins_.empty() && pins_.back()->references == 0) pins_.pop_back();
   pins_.push_back(std::move(pin));
   picker_.sweep(*pins_.back()->snapshot);
+  refresh_stats();
   refresh_groups();
   // What is out comes back in time, as the new policy has it; one shard sees to it.
   if (shard_ == 0) {
@@ -92,6 +95,15 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   }
   retire_removed_endpoints();
   end_step();
+}
+
+void Core::refresh_stats() {
+  if (observer_ == nullptr) return;
+  for (const auto& cluster : pins_.back()->snapshot->clusters) {
+    if (cluster->id >= stats_.size()) stats_.resize(cluster->id + 1, nullptr);
+    ClusterCounters*& place = stats_[cluster->id];
+    if (place == nullptr) place = &observer_->cluster_counters(cluster->name);
+  }
 }
 
 void Core::drain(Instant now, ActionList& actions) {
@@ -236,6 +248,7 @@ void Core::on_connection_timer(Connection& connection) {
         ++counters_->downstream_cx_idle_timeout;
       } else {
         ++counters_->upstream_cx_idle_timeout;
+        ++connection.pool->stats->upstream_cx_idle_timeout;
       }
       close(connection, false);
       return;

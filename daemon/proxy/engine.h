@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/flow_record.h"
 #include "base/random.h"
+#include "base/request_report.h"
 #include "base/time.h"
 #include "policy/snapshot.h"
 
@@ -123,6 +124,8 @@ struct EngineConfig {
   NodeState* node = nullptr;
   uint32_t shard = 0;
   QuotaWindows* quota_windows = nullptr;  // shared by all shards; null: the engine counts alone
+  RequestObserver* observer = nullptr;    // of this shard; outlives the engine; null: nobody
+  TraceOptions tracing;
 };
 
 class Engine {

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "proxy/core.h"
+#include "proxy/exchange_teller.h"
 #include "proxy/own_answer.h"
 
 namespace np::proxy {
@@ -49,6 +50,7 @@ void Exchange::recycle() {
   fault_ = nullptr;
   throttle_ = {};
   probe_ = nullptr;
+  story_ = {};
   try_ = {};
   retry_group_ = nullptr;
   repeats_ = stale_repeats_ = tried_count_ = 0;
@@ -186,6 +188,7 @@ void Exchange::on_request_event(const ExchangeEvent& event) {
       // held.
       const bool copy = phase_ != Phase::kExchange || body_.keeps();
       const bool kept = body_.keeps();
+      story_.request_bytes += stream.data.size();
       body_.append({*event.owner, stream.data}, copy, core_->blocks());
       if (kept && !body_.keeps()) ++core_->counters().retry_or_shadow_abandoned;
       return;
@@ -234,6 +237,7 @@ void Exchange::on_deadline(ExchangeTimer timer) {
   switch (timer) {
     case ExchangeTimer::kRoute:
       ++core_->counters().upstream_rq_timeout;
+      ++stats().upstream_rq_timeout;
       if (!answer_started_) report_failure(EndReason::kRouteTimeout);
       if (kind_ == Kind::kMirror) {
         enter_finish(EndReason::kMirrorFailed);
@@ -243,6 +247,7 @@ void Exchange::on_deadline(ExchangeTimer timer) {
       return;
     case ExchangeTimer::kTry:
       ++core_->counters().upstream_rq_per_try_timeout;
+      ++stats().upstream_rq_per_try_timeout;
       fail_try(EndReason::kPerTryTimeout,
                policy::kRetry5xx | policy::kRetryGatewayError | policy::kRetryReset);
       return;
@@ -309,6 +314,7 @@ void Exchange::enter_finish(EndReason reason) {
   if (kind_ == Kind::kRequest) core_->change_active_requests(-1);
   settle_downstream(reason);
   count_end(reason);
+  ExchangeTeller(*this, reason).ended();
   core_->unpin(pin_);
   pin_ = nullptr;
   core_->retire(*this);
@@ -385,6 +391,7 @@ void Exchange::answer(uint16_t status, const Slice& body, std::string_view conte
   Connection* client = core_->find(downstream_);
   status_ = status;
   answer_started_ = true;
+  if (!head_request_) story_.response_bytes = body.bytes.size();
   const bool bodiless = status == 204 || status == 304 || status < 200;
   if (!body.bytes.empty() && !bodiless) out_fields_.push_back({"content-type", content_type});
   out_fields_.push_back({"server", "nodeproxy"});

@@ -18,6 +18,7 @@
 #include "proxy/pipe.h"
 #include "proxy/prober.h"
 #include "proxy/slab.h"
+#include "proxy/story.h"
 #include "proxy/timer_wheel.h"
 #include "proxy/try.h"
 #include "proxy/wait_node.h"
@@ -101,8 +102,7 @@ class Exchange : public SlabObject {
   void begin_slow_answer();
   void start_route_clock();
 
-  // exchange_checks.cc: rate limits and denials
-  bool refused_by_checks();
+  bool refused_by_checks();  // exchange_checks.cc: rate limits and denials
   void refuse(const Refusal& refusal);
 
   // exchange_acquire.cc: endpoint and connection; repeats
@@ -170,12 +170,15 @@ class Exchange : public SlabObject {
   std::optional<uint32_t> forwards_left() const;
   void count_down_forwards();
 
-  // exchange_probe.cc: health checks
-  void finish_connect_probe(Connection& upstream);
-  void report_probe(EndReason reason);
+  // exchange_report.cc: traces, and what is told at the end
+  friend class ExchangeTeller;
+  void begin_trace();
+  void add_trace_fields();
+  ClusterCounters& stats();
 
-  // own answers
-  void answer(uint16_t status, const Slice& body, std::string_view content_type);
+  void finish_connect_probe(Connection& upstream);  // exchange_probe.cc: health checks
+  void report_probe(EndReason reason);
+  void answer(uint16_t status, const Slice& body, std::string_view content_type);  // of our own
 
   Core* core_ = nullptr;
   Kind kind_ = Kind::kRequest;
@@ -189,10 +192,9 @@ class Exchange : public SlabObject {
   bool head_request_ = false;      // method HEAD
   bool repeated_ = false;          // holds a share of the retry budget, of `retry_group_`
   bool gateway_ = false;
-  bool mirrored_ = false;  // mirrors have been started
-  bool discard_answer_ =
-      false;             // the try that ends gave a whole head: read on, keep its connection
-  uint16_t status_ = 0;  // given to the client
+  bool mirrored_ = false;        // mirrors have been started
+  bool discard_answer_ = false;  // the answer of the try that ends is read on, for its connection
+  uint16_t status_ = 0;          // given to the client
 
   ConnectionId downstream_;
   http::StreamId stream_ = 0;
@@ -205,20 +207,17 @@ class Exchange : public SlabObject {
   http::Head request_;
   std::vector<Field> request_fields_;
   std::vector<Field> request_trailers_;
-  std::string_view authority_;  // canonical
-  std::string_view path_;       // normalised
-  std::string_view query_;
+  std::string_view authority_;     // canonical
+  std::string_view path_, query_;  // normalised
   bool has_query_ = false;
   uint16_t dialled_port_ = 0;
   uint32_t service_id_ = 0;
   SocketAddress original_;  // where the client dialled
-  IpAddress peer_;
+  SocketAddress peer_;
   policy::CallerView caller_;
 
-  const ProbeTarget* probe_ = nullptr;  // it is a health check
-
-  // The fault that the request may meet.
-  const policy::Fault* fault_ = nullptr;
+  const ProbeTarget* probe_ = nullptr;    // it is a health check
+  const policy::Fault* fault_ = nullptr;  // that the request may meet
   Throttle throttle_;
 
   // The decision.
@@ -231,6 +230,7 @@ class Exchange : public SlabObject {
   std::string_view request_id_, loop_header_;  // made once, the same for each try
   std::string_view new_cookie_;                // Set-Cookie value for cookie affinity
 
+  Story story_;
   // Repeats.
   Try try_;
   ShardGroup* retry_group_ = nullptr;

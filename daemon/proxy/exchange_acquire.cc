@@ -6,6 +6,7 @@
 
 #include "proxy/core.h"
 #include "proxy/exchange.h"
+#include "proxy/exchange_teller.h"
 #include "proxy/retry.h"
 
 namespace np::proxy {
@@ -45,7 +46,7 @@ void Exchange::go_on_admitted() {
 
 void Exchange::connect(const SocketAddress& remote) {
   PoolKey key;
-  key.remote = remote;
+  key.remote = story_.remote = remote;
   key.cluster_id = cluster_->id;
   key.caller = try_.group != nullptr ? try_.group->caller : 0;
   key.opaque = kind_ == Kind::kOpaque || (probe_ != nullptr && !probe_->check.http);
@@ -66,8 +67,9 @@ void Exchange::connect(const SocketAddress& remote) {
 // The caller's own address in the endpoint's family, because a pod may dial one family and be given
 // an endpoint of the other. Unspecified: the node's address is used.
 IpAddress Exchange::source_for(const IpAddress& endpoint) const {
-  const std::span<const IpAddress> own =
-      caller_.pod != nullptr ? std::span<const IpAddress>(caller_.pod->ips) : std::span(&peer_, 1);
+  const std::span<const IpAddress> own = caller_.pod != nullptr
+                                             ? std::span<const IpAddress>(caller_.pod->ips)
+                                             : std::span(&peer_.ip, 1);
   IpAddress source;
   for (const IpAddress& ip : own) {
     // A pod that reaches itself must not see its own address as the source (capture R28).
@@ -108,8 +110,10 @@ void Exchange::end_try(bool reusable) {
   leave_queues();
   forget_try();
   if (try_.live != nullptr) --try_.live->active;
+  if (try_.stats != nullptr) ++try_.stats->upstream_rq_ended;
   if (try_.waiting_in != nullptr) {
     ++core_->counters().upstream_rq_cancelled;
+    ++stats().upstream_rq_cancelled;
     core_->cancel_acquire(*this, *try_.waiting_in);
   }
   if (Connection* connection = core_->find(try_.connection)) {
@@ -166,14 +170,18 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   EngineCounters& counters = core_->counters();
   if (repeats_ >= terms_.retries) {
     ++counters.upstream_rq_retry_limit_exceeded;
+    ++stats().upstream_rq_retry_limit_exceeded;
+    story_.retries_used_up = true;
     return false;
   }
   if (!take_retry_share()) {
     ++counters.upstream_rq_retry_overflow;
+    ++stats().upstream_rq_retry_overflow;
     return false;
   }
   ++repeats_;
   ++counters.upstream_rq_retry;
+  ++stats().upstream_rq_retry;
   if (Connection* client = core_->find(downstream_)) {
     ++FlowUpdate(*client->record, core_->now())->retries;
   }
@@ -263,9 +271,14 @@ void Exchange::enter_exchange(Connection& upstream) {
   }
   EngineCounters& counters = core_->counters();
   ++counters.upstream_rq_total;
+  try_.stats = &stats();
+  ++try_.stats->upstream_rq_total;
+  story_.sent = core_->now();
+  story_.answered = {};
   if (try_.reused) ++counters.upstream_cx_reused;
   if (kind_ == Kind::kOpaque) {
     report({.kind = TryResult::Kind::kConnected});
+    ExchangeTeller(*this, EndReason::kTcpClosed).opened();
     tunnel_ = true;
     release_policy();
     pump_tunnel();

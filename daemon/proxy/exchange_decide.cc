@@ -43,7 +43,7 @@ void Exchange::begin_request(Core& core, Connection& downstream, http::StreamId 
   started_at_ = last_activity_ = core.now();
   gateway_ = !downstream.accepted.captured;
   original_ = downstream.accepted.local;
-  peer_ = downstream.accepted.peer.ip;
+  peer_ = downstream.accepted.peer;
   dialled_port_ = original_.port;
   ++core.counters().downstream_rq_started;
   core.change_active_requests(1);
@@ -55,6 +55,7 @@ void Exchange::begin_request(Core& core, Connection& downstream, http::StreamId 
   copy_request(head);
   request_complete_ = head.body == http::BodyKind::kNone;
   end_in_sight_ = whole;
+  begin_trace();
   enter_decide();
 }
 
@@ -176,7 +177,7 @@ bool Exchange::find_route() {
   const policy::RouteTable* table = nullptr;
   bool covered = true;
   caller_ = {};
-  caller_.ip = peer_;
+  caller_.ip = peer_.ip;
   if (gateway_) {
     const policy::GatewayListener* listener = snapshot.find_listener(original_);
     if (listener != nullptr) {
@@ -216,7 +217,7 @@ bool Exchange::find_route() {
 }
 
 void Exchange::set_caller(const policy::Snapshot& snapshot) {
-  const policy::Snapshot::PodEntry* entry = snapshot.find_pod(peer_);
+  const policy::Snapshot::PodEntry* entry = snapshot.find_pod(peer_.ip);
   if (entry == nullptr) return;
   caller_.pod = &entry->pod;
   caller_.pod_id = entry->id;

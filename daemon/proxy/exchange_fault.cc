@@ -32,6 +32,7 @@ bool Exchange::inject_delay() {
   const Duration delay = draw_delay(fault_->delay->shape, core_->rng());
   if (delay <= Duration::zero()) return false;
   advance_to(Phase::kDelay);
+  story_.delay = delay;
   ++core_->counters().fault_delays_injected;
   ++FlowUpdate(*core_->find(downstream_)->record, core_->now())->delays;
   core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], core_->now() + delay);
@@ -52,11 +53,13 @@ bool Exchange::inject_abort() {
   const uint16_t status = fault_->abort->http_status;
   if (status == 0) {
     ++counters.fault_resets_injected;
+    story_.fault_status = RequestReport::kFaultReset;
     if (fault_->within_limits && repeat(policy::kRetry5xx | policy::kRetryReset, true)) return true;
     enter_finish(EndReason::kFaultReset);
     return true;
   }
   ++counters.fault_aborts_injected;
+  story_.fault_status = status;
   if (fault_->within_limits) {
     const uint32_t conditions = answer_conditions(match_.route->retry, status, {});
     if (conditions != 0 && repeat(conditions, true)) return true;

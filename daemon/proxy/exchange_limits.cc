@@ -23,15 +23,20 @@ bool Exchange::admit() {
       return true;
     case Admission::kWaiting:
       ++counters.upstream_cx_overflow;
+      ++stats().upstream_cx_overflow;
       ++counters.upstream_rq_waited;
+      story_.waited = true;
       arm_try_timer();
       return false;
     case Admission::kTooManyPending:
       ++counters.upstream_cx_overflow;
+      ++stats().upstream_cx_overflow;
       if (may_wait) ++counters.upstream_rq_pending_overflow;
+      if (may_wait) ++stats().upstream_rq_pending_overflow;
       break;
     case Admission::kTooManyRequests:
       ++counters.upstream_rq_overflow;
+      ++stats().upstream_rq_pending_overflow;  // Envoy counts both there
       break;
   }
   try_.group = nullptr;
@@ -48,6 +53,7 @@ void Exchange::choose_endpoint() {
     wait_node.exchange = id();
     if (pick.wait->wait(wait_node, pick.epoch)) {
       try_.waiting_for = pick.wait;
+      story_.waited = true;
       ++core_->counters().upstream_rq_probation_waits;
       arm_try_timer();
       return;
@@ -56,11 +62,15 @@ void Exchange::choose_endpoint() {
   }
   if (pick.endpoint == nullptr) {
     ++core_->counters().upstream_cx_none_healthy;
+    ++stats().upstream_cx_none_healthy;
     fail_try(EndReason::kNoHealthyUpstream, 0);
     return;
   }
-  if (pick.panic) ++core_->counters().lb_healthy_panic;
-  try_.endpoint = pick.endpoint;
+  if (pick.panic) {
+    ++core_->counters().lb_healthy_panic;
+    ++stats().lb_healthy_panic;
+  }
+  try_.endpoint = story_.endpoint = pick.endpoint;
   try_.live = pick.state;
   try_.service = pick.service;
   try_.probation = pick.probation;
@@ -89,6 +99,7 @@ void Exchange::leave_queues() {
     try_.waiting_for = nullptr;
   } else if (try_.group != nullptr && !try_.admitted) {
     ++core_->counters().upstream_rq_cancelled;
+    ++stats().upstream_rq_cancelled;
     try_.group->shared->leave(wait_node);
     try_.group = nullptr;
   }

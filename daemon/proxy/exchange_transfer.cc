@@ -94,6 +94,7 @@ void Exchange::on_answer(const ExchangeEvent& event) {
     case StreamKind::kTrailers: {
       Connection* client = core_->find(downstream_);
       if (client == nullptr) return;  // a mirror's answer
+      story_.response_bytes += stream.data.size();
       http::StreamCommand command;
       command.kind = stream.kind == StreamKind::kData ? CommandKind::kData : CommandKind::kTrailers;
       command.stream = stream_;
@@ -134,6 +135,9 @@ void Exchange::on_answer_head(const http::Head& head) {
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kTry)]);
   ++counters.upstream_rq_completed;
   count_upstream_status(counters, head.status);
+  ++stats().upstream_rq_completed;
+  count_upstream_status(stats(), head.status);
+  story_.answered = core_->now();
   report({TryResult::Kind::kAnswered, head.status, core_->now() - try_.sent_at});
   if (kind_ == Kind::kMirror) {
     answer_started_ = true;
@@ -149,7 +153,10 @@ void Exchange::on_answer_head(const http::Head& head) {
   const bool repeated = conditions != 0 && repeat(conditions, false);
   discard_answer_ = false;
   if (repeated) return;
-  if (repeats_ > 0 && conditions == 0) ++counters.upstream_rq_retry_success;
+  if (repeats_ > 0 && conditions == 0) {
+    ++counters.upstream_rq_retry_success;
+    ++stats().upstream_rq_retry_success;
+  }
   forward_answer_head(head);
 }
 
@@ -189,7 +196,9 @@ void Exchange::on_answer_end() {
 void Exchange::on_answer_cut(const http::StreamEvent& event) {
   const bool protocol = event.reset == http::ResetReason::kProtocolError;
   ++core_->counters().upstream_rq_rx_reset;
+  ++stats().upstream_rq_rx_reset;
   if (protocol) ++core_->counters().upstream_cx_protocol_error;
+  if (protocol) ++stats().upstream_cx_protocol_error;
   if (tunnel_) {
     enter_finish(kind_ == Kind::kOpaque ? EndReason::kTcpReset : EndReason::kUpstreamTruncated);
     return;

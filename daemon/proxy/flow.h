@@ -51,7 +51,9 @@ inline void count_status(EngineCounters& counters, FlowRecord& record, uint16_t 
   }
 }
 
-inline void count_upstream_status(EngineCounters& counters, uint16_t status) {
+// Of EngineCounters or of a cluster's.
+template <typename Counters>
+void count_upstream_status(Counters& counters, uint16_t status) {
   if (status >= 500) {
     ++counters.upstream_rq_5xx;
   } else if (status >= 400) {

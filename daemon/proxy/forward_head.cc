@@ -85,7 +85,7 @@ void Exchange::copy_request(const http::Head& head) {
   }
   // Ours in their place, for policy and endpoint alike.
   std::array<char, IpAddress::kTextBytesMax> text;
-  request_fields_.push_back({"x-forwarded-for", arena_.copy(peer_.format(text))});
+  request_fields_.push_back({"x-forwarded-for", arena_.copy(peer_.ip.format(text))});
   request_fields_.push_back({"x-forwarded-proto", "http"});
   request_.fields = request_fields_;
   head_request_ = request_.method == "HEAD";
@@ -105,8 +105,10 @@ void Exchange::build_request_fields() {
   const bool new_host = route.rewrite && route.rewrite->authority;
   if (!new_host || kind_ == Kind::kMirror) out_authority_.assign(request_.authority);
   for (const Field& field : request_fields_) {
-    if (!is_ours(field.name)) out_fields_.push_back(field);
+    if (is_ours(field.name) || is_replaced_by_trace(story_, field.name)) continue;
+    out_fields_.push_back(field);
   }
+  add_trace_fields();
   count_down_forwards();
   add_call_fields();
   build_forwarding_fields();

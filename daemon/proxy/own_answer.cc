@@ -59,4 +59,51 @@ OwnAnswer own_answer(EndReason reason) {
   }
 }
 
+std::string_view details_of(EndReason reason) {
+  switch (reason) {
+    case EndReason::kCompleted:
+      return "via_upstream";
+    case EndReason::kRedirect:
+    case EndReason::kDirectResponse:
+      return "direct_response";
+    case EndReason::kNoRoute:
+      return "route_not_found";
+    case EndReason::kNoCluster:
+      return "cluster_not_found";
+    case EndReason::kConnectFailed:
+      return "upstream_reset_before_response_started{connection_failure}";
+    case EndReason::kConnectTimeout:
+      return "upstream_reset_before_response_started{connection_timeout}";
+    case EndReason::kUpstreamClosed:
+      return "upstream_reset_before_response_started{connection_termination}";
+    case EndReason::kUpstreamProtocol:
+      return "upstream_reset_before_response_started{protocol_error}";
+    case EndReason::kOverflow:
+    case EndReason::kTcpOverflow:
+      return "upstream_reset_before_response_started{overflow}";
+    case EndReason::kUpstreamTruncated:
+      return "upstream_reset_after_response_started{connection_termination}";
+    case EndReason::kRouteTimeout:
+      return "upstream_response_timeout";
+    case EndReason::kPerTryTimeout:
+      return "upstream_per_try_timeout";
+    case EndReason::kFaultAbort:
+    case EndReason::kFaultReset:
+      return "fault_filter_abort";
+    case EndReason::kRateLimited:
+      return "local_rate_limited";
+    case EndReason::kBadRequest:
+      return "http1.codec_error";
+    case EndReason::kClientGone:
+      return "downstream_remote_disconnect";
+    case EndReason::kHeadTimeout:
+      return "request_header_timeout";
+    case EndReason::kIdleBeforeAnswer:
+    case EndReason::kIdleInAnswer:
+      return "stream_idle_timeout";
+    default:
+      return name_of(reason);  // Envoy has no word for it
+  }
+}
+
 }  // namespace np::proxy

@@ -18,4 +18,7 @@ struct OwnAnswer {
 // For reasons with outcome kRefused. kFaultAbort and kBadRequest bring their own status.
 OwnAnswer own_answer(EndReason reason);
 
+// How an end is named in access logs and spans: Envoy's response code details where it has one.
+std::string_view details_of(EndReason reason);
+
 }  // namespace np::proxy

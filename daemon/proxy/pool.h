@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/address.h"
+#include "base/metric_slots.h"
 #include "policy/snapshot.h"
 #include "proxy/admission.h"
 #include "proxy/connection.h"
@@ -51,6 +52,7 @@ class Pool {
   const PoolKey key;
   policy::ConnectionPool config;
   ShardGroup* group = nullptr;                             // null: no limits
+  ClusterCounters* stats = nullptr;                        // of its cluster
   IntrusiveList<Connection, &Connection::pool_link> idle;  // back: used last
   IntrusiveList<Connection, &Connection::pool_link> connecting;
   IntrusiveList<Exchange, &Exchange::pending_link> pending;  // front: waited longest

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "base/metric_slots.h"
 #include "base/time.h"
 #include "http/codec.h"
 #include "policy/snapshot.h"
@@ -27,6 +28,7 @@ struct Try {
   ServiceHealth* service = nullptr;      // hears the result
   bool probation = false;                // it must hear
   bool reported = false;                 // it has
+  ClusterCounters* stats = nullptr;      // where its end is counted; null: it never began
   Instant sent_at;                       // when the request was given to a connection
   bool reused = false;                   // a kept connection
   bool end_sent = false;                 // whole request handed to the codec

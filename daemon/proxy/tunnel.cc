@@ -3,6 +3,7 @@
 // own FIN (capture R30); the Exchange ends when both have.
 #include "proxy/core.h"
 #include "proxy/exchange.h"
+#include "proxy/exchange_teller.h"
 
 namespace np::proxy {
 
@@ -16,12 +17,12 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   pin_ = core.pin_snapshot();
   started_at_ = last_activity_ = core.now();
   original_ = downstream.accepted.local;
-  peer_ = downstream.accepted.peer.ip;
+  peer_ = downstream.accepted.peer;
   dialled_port_ = original_.port;
   ++core.counters().tcp_cx_started;
   prepare_timers();
   arm_idle_timer();
-  caller_.ip = peer_;
+  caller_.ip = peer_.ip;
   set_caller(*pin_->snapshot);
   const policy::CapturedPort* port = pin_->snapshot->find_captured(original_);
   if (port == nullptr) {
@@ -88,6 +89,7 @@ void Exchange::start_tunnel(const http::Head& head) {
 // A tunnel may live for days, and nothing is decided in it any more: the policy that it began under
 // must not live as long.
 void Exchange::release_policy() {
+  ExchangeTeller(*this, EndReason::kTcpClosed).keep_texts();
   if (repeated_) core_->give_back_retry_share(retry_group_);
   repeated_ = false;
   match_ = {};
@@ -95,6 +97,7 @@ void Exchange::release_policy() {
   choice_ = nullptr;
   cluster_ = nullptr;
   caller_ = {};
+  story_.endpoint = nullptr;
   try_.endpoint = nullptr;
   core_->unpin(pin_);
   pin_ = nullptr;
@@ -123,6 +126,7 @@ void Exchange::on_tunnel_upstream(const ExchangeEvent& event) {
   Connection* client = core_->find(downstream_);
   switch (event.stream->kind) {
     case StreamKind::kData: {
+      story_.response_bytes += event.stream->data.size();
       http::StreamCommand command;
       command.kind = CommandKind::kData;
       command.stream = stream_;

@@ -24,15 +24,20 @@ void EngineRig::HeapBuffers::recycle(Buffer* buffer) {
 
 EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits,
                      proxy::QuotaWindows* windows)
+    : EngineRig(proxy::EngineConfig{.limits = &limits,
+                                    .node = node,
+                                    .shard = shard,
+                                    .quota_windows = windows,
+                                    .tracing = {}}) {}
+
+EngineRig::EngineRig(RequestObserver& observer, const TraceOptions& tracing)
+    : EngineRig(proxy::EngineConfig{.observer = &observer, .tracing = tracing}) {}
+
+EngineRig::EngineRig(proxy::EngineConfig config)
     : counters_(std::make_unique<proxy::EngineCounters>()) {
   *counters_ = {};
-  proxy::EngineConfig config;
   config.seed = 7;
-  config.node = node;
-  config.shard = shard;
-  config.limits = &limits;
   config.counters = counters_.get();
-  config.quota_windows = windows;
   engine_ = std::make_unique<proxy::Engine>(config);
 }
 

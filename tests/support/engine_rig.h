@@ -39,6 +39,8 @@ class EngineRig {
   // One of several engines that share `node`.
   EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {},
             proxy::QuotaWindows* windows = nullptr);
+  // One whose requests are told to `observer`.
+  EngineRig(RequestObserver& observer, const TraceOptions& tracing);
 
   void use(const PolicyFixture& policy);
   // Index of the new client connection.
@@ -71,6 +73,7 @@ class EngineRig {
   FlowRecord record{};  // of captured connections
 
  private:
+  explicit EngineRig(proxy::EngineConfig config);
   class HeapBuffers : public BufferOwner {
    public:
     Slice fill(std::string_view bytes);
