@@ -331,8 +331,9 @@ class Files(EmbeddedCase):
 class KilledWorker(EmbeddedCase):
     def test_it_is_replaced_and_no_new_connection_is_refused(self) -> None:
         old = self.daemon.kill_worker()
-        # While it dies its ring may still accept: such a connection was open and is reset.
-        wait_until(lambda: not Path(f"/proc/{old}/root").exists(), 5, "the worker is gone", 0.001)
+        # Until its last thread has ended a ring may still accept: such a connection was open and is
+        # reset. The supervisor reaps it after that.
+        wait_until(lambda: not Path(f"/proc/{old}").exists(), 5, "the worker is gone", 0.001)
         started = time.monotonic()
         self.assertEqual(self.fetch("/").status, 200)
         self.assertLess(time.monotonic() - started, 2.0)
