@@ -39,7 +39,8 @@ struct {
 	__type(value, struct np_pod);
 } np_pods __weak SEC(".maps");
 
-/* Totals and caps per pod. The supervisor makes and removes entries, programs write them. */
+/* Totals and caps per pod. The supervisor makes entries, programs write them. Full: the totals of a
+ * pod that is gone are removed for the new one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, NP_PODS_MAX);
@@ -129,6 +130,31 @@ struct {
 	__type(key, __u32);
 	__type(value, struct np_stats);
 } np_stats __weak SEC(".maps");
+
+/* The admission guard of the uplinks. Denied sources; written by the worker. Full: refused. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, NP_GUARD_LPM_MAX);
+	__uint(map_flags, BPF_F_RDONLY_PROG | BPF_F_NO_PREALLOC);
+	__type(key, struct np_guard_net);
+	__type(value, struct np_guard_rule);
+} np_guard_lpm __weak SEC(".maps");
+
+/* Guarded destinations. The worker makes and removes entries, programs take from the buckets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NP_GUARD_DST_MAX);
+	__type(key, struct np_guard_key);
+	__type(value, struct np_guard_dst);
+} np_guard_dst __weak SEC(".maps");
+
+/* One named counter per reason; programs write, everybody reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct np_guard_st);
+} np_guard_st __weak SEC(".maps");
 
 /* What flows and endpoints do, while NP_LIVE_EVENTS is set. Full: events are lost, nothing else.
  */

@@ -13,6 +13,18 @@ struct np_sweep_pass {
 
 #define NP_KEEP_FOREVER (~0ull)
 
+/* The pod left, or has another interface by now: nothing will tell how this connection ended, and
+ * were it not ended here, it would count against the pod's cap for as long as the totals live. */
+static __always_inline int np_is_orphan(const struct np_flow *flow, const struct np_flow_key *key)
+{
+	struct np_pod_key address;
+	const struct np_pod *pod;
+
+	__builtin_memcpy(address.ip, key->saddr, sizeof(address.ip));
+	pod = bpf_map_lookup_elem(&np_pods, &address);
+	return !pod || pod->pod_id != flow->pod_id || pod->ifindex != key->ifindex;
+}
+
 /* How long a record may rest before it is removed. */
 static __always_inline __u64 np_keep_ns(const struct np_flow *flow,
 					const struct np_sweep_args *args)
@@ -24,14 +36,8 @@ static __always_inline __u64 np_keep_ns(const struct np_flow *flow,
 		return args->syn_ttl_ns;
 	case NP_FLOW_FIN:
 		return args->idle_ttl_ns;
-	default: {
-		__u32 pod_id = flow->pod_id;
-
-		/* Established flows may be idle for days; a pod that is gone says nothing more. */
-		if (bpf_map_lookup_elem(&np_podst, &pod_id))
-			return NP_KEEP_FOREVER;
-		return args->closed_ttl_ns;
-	}
+	default: /* established flows may be idle for days */
+		return NP_KEEP_FOREVER;
 	}
 }
 
@@ -39,8 +45,14 @@ static long np_sweep_one(void *map, const void *key, struct np_flow *flow,
 			 struct np_sweep_pass *pass)
 {
 	struct np_flow_key copy;
-	__u64 keep = np_keep_ns(flow, &pass->args);
+	__u64 keep;
 
+	__builtin_memcpy(&copy, key, sizeof(copy));
+	if (flow->state != NP_FLOW_CLOSED && np_is_orphan(flow, &copy)) {
+		flow->last_ns = pass->now;
+		np_close(flow, &copy, pass->now);
+	}
+	keep = np_keep_ns(flow, &pass->args);
 	if (keep == NP_KEEP_FOREVER || (__s64)(pass->now - flow->last_ns) < (__s64)keep) {
 		if (flow->state == NP_FLOW_CLOSED)
 			pass->args.closed++;
@@ -48,7 +60,6 @@ static long np_sweep_one(void *map, const void *key, struct np_flow *flow,
 			pass->args.live++;
 		return 0;
 	}
-	__builtin_memcpy(&copy, key, sizeof(copy));
 	np_close(flow, &copy, pass->now);
 	if (bpf_map_delete_elem(&np_flows, &copy) == 0)
 		pass->args.removed++;

@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -53,20 +55,77 @@ std::string result_text(const TryResult& result) {
   return "";
 }
 
+// At most two decimals, and only those that say something.
+std::string number_text(double number) {
+  std::array<char, 32> text{};
+  const int wanted = std::snprintf(text.data(), text.size(), "%.2f", number);
+  std::string result(text.data(), static_cast<size_t>(std::max(wanted, 0)));
+  while (result.ends_with('0')) result.pop_back();
+  if (result.ends_with('.')) result.pop_back();
+  return result;
+}
+
+// The rule, with what was measured where it looks at whole intervals.
+std::string reason_text(const proxy::EjectionReason& why) {
+  const std::string found = number_text(why.found);
+  const std::string limit = number_text(why.limit);
+  switch (why.cause) {
+    case proxy::EjectionCause::kSuccessRate:
+      return "success rate " + found + "% below " + limit + "%";
+    case proxy::EjectionCause::kFailurePercentage:
+      return "failure percentage " + found + "%, its limit " + limit + "%";
+    case proxy::EjectionCause::kLatency:
+      return "latency p" + number_text(why.percentile) + " " + found + " ms over its limit " +
+             limit + " ms";
+    case proxy::EjectionCause::kNone:
+    case proxy::EjectionCause::kConsecutive5xx:
+    case proxy::EjectionCause::kConsecutiveGateway:
+    case proxy::EjectionCause::kConsecutiveLocal:
+      break;
+  }
+  return proxy::to_text(why.cause);
+}
+
+bool is_about_a_row(proxy::EjectionCause cause) {
+  return cause == proxy::EjectionCause::kConsecutive5xx ||
+         cause == proxy::EjectionCause::kConsecutiveGateway ||
+         cause == proxy::EjectionCause::kConsecutiveLocal;
+}
+
+// With the failure that was one too many.
+std::string event_reason(const EjectionEvent& event) {
+  std::string text = reason_text(event.why);
+  if (!is_about_a_row(event.why.cause)) return text;
+  return text + ", the last one " +
+         (event.last ? result_text(*event.last) : "before the worker restarted");
+}
+
+std::string shadow_text(const proxy::ShadowLog::Note& note) {
+  const std::string text = "shadow: " + note.object + ": ";
+  const std::string count = std::to_string(note.count);
+  switch (note.kind) {
+    case proxy::ShadowKind::kFault:
+      return text + "faults would have hit " + count + " requests";
+    case proxy::ShadowKind::kLimit:
+      return text + "limits would have held back " + count + " requests";
+    case proxy::ShadowKind::kRetry:
+      return text + "maxRetries would have refused " + count + " repeats";
+  }
+  return text + count;
+}
+
 std::string event_text(const EjectionEvent& event) {
   const std::string who = event.endpoint.to_string();
   switch (event.kind) {
     case EjectionEvent::Kind::kEjected:
       return who + " ejected for " + seconds_text(event.until - event.at) + ": " +
-             proxy::to_text(event.cause) + ", the last one " + result_text(event.last) +
-             "; ejection " + std::to_string(event.ejections);
+             event_reason(event) + "; ejection " + std::to_string(event.ejections);
     case EjectionEvent::Kind::kReturned:
       return who + " is back, on probation";
     case EjectionEvent::Kind::kUnejected:
       return who + " was brought back by hand, on probation";
     case EjectionEvent::Kind::kWouldEject:
-      return who + " would be ejected (shadow): " + proxy::to_text(event.cause) +
-             ", the last one " + result_text(event.last);
+      return who + " would be ejected (shadow): " + event_reason(event);
     case EjectionEvent::Kind::kUnhealthy:
       return who + " fails its health checks";
     case EjectionEvent::Kind::kHealthy:
@@ -99,16 +158,27 @@ std::optional<kernel::EndpointChange> change_of(const EjectionEvent& event) {
   return std::nullopt;
 }
 
+std::string standing_reason(const proxy::EjectionReason& why,
+                            const std::vector<std::string>& failures) {
+  if (why.cause == proxy::EjectionCause::kNone) return "ejected before the worker restarted";
+  const bool has_last = is_about_a_row(why.cause) && !failures.empty();
+  return reason_text(why) + (has_last ? ": " + failures.back() : "");
+}
+
 control::EndpointStanding standing_of(const proxy::ServiceHealth::View& view) {
   control::EndpointStanding standing;
   standing.address = view.address;
-  standing.state = view.proven ? "in service" : "on probation";
+  standing.state = view.probation ? "on probation" : "in service";
   standing.ejections = view.ejections;
   standing.unanswered = view.unanswered;
   const Instant now = monotonic_now();
   for (const proxy::SeenFailure& failure : view.failures) {
     standing.failures.push_back(result_text(failure.result) + " " + seconds_text(now - failure.at) +
                                 " ago");
+  }
+  if (view.would.cause != proxy::EjectionCause::kNone) {
+    standing.reason = "would be ejected (shadow, " + seconds_text(now - view.would_at) +
+                      " ago): " + reason_text(view.would);
   }
   if (view.unhealthy) {
     standing.state = "unhealthy";
@@ -118,10 +188,7 @@ control::EndpointStanding standing_of(const proxy::ServiceHealth::View& view) {
   standing.state = "ejected";
   standing.since_unix_ns = to_unix_ns(view.ejected_at);
   standing.until_unix_ns = to_unix_ns(view.until);
-  standing.reason = view.cause == proxy::EjectionCause::kNone
-                        ? "ejected before the worker restarted"
-                        : proxy::to_text(view.cause);
-  if (!view.failures.empty()) standing.reason += ": " + standing.failures.back();
+  standing.reason = standing_reason(view.why, standing.failures);
   return standing;
 }
 
@@ -197,14 +264,27 @@ std::vector<control::EndpointStanding> EjectionWatch::standing(uint32_t service_
   return list;
 }
 
+std::map<uint32_t, std::vector<control::EndpointStanding>> EjectionWatch::all_standing() {
+  std::map<uint32_t, std::vector<control::EndpointStanding>> all;
+  for (proxy::ServiceHealth* service : node_->services()) {
+    std::vector<control::EndpointStanding>& list = all[service->service_id()];
+    for (const auto& view : service->views()) list.push_back(standing_of(view));
+  }
+  return all;
+}
+
 bool EjectionWatch::uneject(uint32_t service_id, const SocketAddress& address) {
   return node_->health(service_id).uneject(address, monotonic_now());
 }
 
-std::vector<control::EjectionNote> EjectionWatch::take_notes() {
+Instant EjectionWatch::next_deadline() {
+  return node_->shadow_log().next_due();
+}
+
+std::vector<control::EndpointNote> EjectionWatch::take_notes() {
   uint64_t count = 0;
   (void)!::read(fd_.get(), &count, sizeof count);
-  std::vector<control::EjectionNote> notes;
+  std::vector<control::EndpointNote> notes;
   for (const EjectionEvent& event : node_->take_events()) {
     notes.push_back({event.service_id, event_text(event)});
     const auto change = change_of(event);
@@ -212,6 +292,9 @@ std::vector<control::EjectionNote> EjectionWatch::take_notes() {
     if (const auto told = link_->note_endpoint(*change); !told) {
       log_warn("np_events: " + told.error().to_string());
     }
+  }
+  for (const auto& note : node_->shadow_log().take(monotonic_now())) {
+    notes.push_back({0, shadow_text(note)});
   }
   return notes;
 }

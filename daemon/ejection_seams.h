@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -31,8 +32,8 @@ class KernelEjections final : public proxy::EjectionStore {
   std::atomic<uint64_t> failed_writes_{0};
 };
 
-// `nodectl endpoints`, `uneject` and the log. notify() by any shard, the rest by the control
-// thread.
+// `nodectl endpoints`, `uneject` and the log, which also hears what shadow mode would have done.
+// notify() by any shard, the rest by the control thread.
 class EjectionWatch final : public control::EndpointWatch {
  public:
   static Result<std::unique_ptr<EjectionWatch>> create();
@@ -47,9 +48,12 @@ class EjectionWatch final : public control::EndpointWatch {
   uint64_t lost_events() const;
 
   std::vector<control::EndpointStanding> standing(uint32_t service_id) override;
+  // By service id; services nobody has asked for yet are missing. Any thread.
+  std::map<uint32_t, std::vector<control::EndpointStanding>> all_standing();
   bool uneject(uint32_t service_id, const SocketAddress& address) override;
   int fd() const override { return fd_.get(); }
-  std::vector<control::EjectionNote> take_notes() override;
+  Instant next_deadline() override;
+  std::vector<control::EndpointNote> take_notes() override;
 
  private:
   explicit EjectionWatch(Fd fd) : fd_(std::move(fd)) {}

@@ -9,8 +9,11 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "control/control_server.h"
+#include "kernel/acceleration.h"
+#include "kernel/node_checks.h"
 #include "kernel/sandbox.h"
 #include "kernel/supervisor.h"
+#include "lasting_memory.h"
 #include "options.h"
 #include "worker.h"
 
@@ -33,11 +36,28 @@ int supervise(const np::Options& options) {
   supervisor.instance = options.instance;
   supervisor.capture = options.capture;
   supervisor.drain_time = options.drain_time;
+  supervisor.watchdog = options.overload.watchdog;
   if (options.hook == "tcx") supervisor.hook = np::kernel::HookChoice::kTcx;
   if (options.hook == "clsact") supervisor.hook = np::kernel::HookChoice::kClsact;
   supervisor.control_socket = control_socket->get();
+  supervisor.series_bytes = sizeof(np::ShardLasting);
   supervisor.worker_arguments = options.arguments;
   return np::kernel::run_supervisor(supervisor);
+}
+
+// What `nodectl doctor` shows when no worker answers.
+int inspect(const np::Options& options) {
+  const np::kernel::SupervisorOptions defaults;
+  for (const std::string& line : np::kernel::inspect_instance(options.instance, defaults.bpffs)) {
+    std::puts(line.c_str());
+  }
+  return 0;
+}
+
+// The supervisor and nodectl read it.
+int test_acceleration() {
+  std::fputs(np::kernel::acceleration_report_text().c_str(), stdout);
+  return 0;
 }
 
 }  // namespace
@@ -50,5 +70,7 @@ int main(int argc, char** argv) {
   }
   const auto& options = std::get<np::Options>(parsed);
   if (const auto level = np::parse_log_level(options.log_level)) np::set_log_level(*level);
+  if (options.inspect) return inspect(options);
+  if (options.test_acceleration) return test_acceleration();
   return options.worker_link >= 0 ? np::run_worker(options) : supervise(options);
 }

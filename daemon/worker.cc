@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "admin/admin_server.h"
+#include "admin/probe_server.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "base/time.h"
@@ -21,7 +22,11 @@
 #include "ejection_seams.h"
 #include "kernel/sandbox.h"
 #include "kernel/worker_link.h"
+#include "limit_seams.h"
+#include "node_board.h"
+#include "overload_seams.h"
 #include "worker_seams.h"
+#include "worker_telemetry.h"
 
 namespace np {
 namespace {
@@ -68,6 +73,17 @@ Result<void> enter_sandbox(const Options& options) {
   return ok();
 }
 
+// Null: none were asked for, or nobody asked for this address and it is taken.
+Result<std::unique_ptr<admin::ProbeServer>> listen_for_probes(const Options& options,
+                                                              DataPathHealth& health) {
+  const ProbeAddress& probes = options.probes;
+  if (!probes.bind) return std::unique_ptr<admin::ProbeServer>();
+  auto server = admin::ProbeServer::listen(*probes.bind, health);
+  if (server || probes.is_asked_for) return server;
+  log_warn("probes are answered at --admin only: " + server.error().to_string());
+  return std::unique_ptr<admin::ProbeServer>();
+}
+
 control::ControlOptions control_options(const Options& options, Fd control_socket) {
   control::ControlOptions control;
   control.listener = std::move(control_socket);
@@ -80,6 +96,17 @@ control::ControlOptions control_options(const Options& options, Fd control_socke
   return control;
 }
 
+void drain(const Options& options, kernel::WorkerLink& link, shard::ShardPool& pool) {
+  log_info("draining");
+  // New connections follow their fail mode from here on; open ones may end.
+  link.set_live_flag(kernel::LiveFlag::kDrain, true);
+  const size_t left = pool.drain(options.drain_time);
+  if (left > 0) {
+    log_warn(std::to_string(left) + " connections were still open after the drain time");
+  }
+  pool.stop();
+}
+
 // What was privileged is done when the sandbox is entered: rings, the thread in the proxy
 // namespace, the admin port. Only then is the first byte of anybody read.
 Result<void> serve(const Options& options) {
@@ -89,26 +116,49 @@ Result<void> serve(const Options& options) {
   stop->watch(link->fd(), 0);
   KernelEjections ejections(*link);
   NP_TRY_ASSIGN(auto watch, EjectionWatch::create());
-  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link, ejections, *watch));
+  NP_TRY_ASSIGN(auto telemetry, make_telemetry(options, *link));
+  NP_TRY_ASSIGN(auto memory, make_memory_watch(options.overload, *link));
+  NP_TRY_ASSIGN(auto pool, make_shard_pool(options, *link, ejections, *watch, *telemetry, *memory));
   watch->set_node(pool->node(), link.get());
   ejections.restore(pool->node());
   DataPathHealth health(*pool);
-  NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(options.admin, health));
+  NodeBoard board(options, *pool, *link, *watch);
+  OverloadBoard overload(options.overload, *memory, *pool, *link);
+  board.set_overload(overload);
+  NP_TRY_ASSIGN(auto admin, admin::AdminServer::start(
+                                {options.admin, options.admin_names, options.telemetry.families},
+                                {health, board, *telemetry}));
+  NP_TRY_ASSIGN(auto probes, listen_for_probes(options, health));
   NP_TRY(enter_sandbox(options));
+  admin->open();
+  if (probes) probes->start();
+  telemetry->start();
+  memory->start();
 
-  CounterBoard counters(*pool, *link, *watch, ejections, options.workers);
+  CounterBoard counters(*pool, *link, *watch, ejections, *telemetry);
   SupervisorLifecycle lifecycle;
   GatewayListeners listeners(*link, *pool);
   control::Seams seams;
-  BandedSink sink(*link, *pool);
+  BandedSink sink(*link, *pool, board);
+  TelemetryReporter reporter(board, *telemetry, *link);
   seams.sink = &sink;
   seams.listeners = &listeners;
   seams.counters = &counters;
   seams.lifecycle = &lifecycle;
   seams.watch = watch.get();
+  ShardLimits limits(*pool);
+  seams.limits = &limits;
+  seams.inspector = link.get();
+  seams.policies = &board;
+  seams.reporter = &reporter;
+  seams.overload = &overload;
   if (link->has_capture()) {
     seams.capture = &link->capture_table();
+    seams.probe = link->capture_probe();
     seams.attacher = link.get();
+    seams.resetter = link.get();
+    seams.guard = link->guard();
+    seams.acceleration = link->acceleration();
   }
   control::ControlThread control(control_options(options, link->take_control_socket()), seams);
   // Policy first: connections that waited for this worker must not be served without it.
@@ -122,13 +172,7 @@ Result<void> serve(const Options& options) {
            std::to_string(link->epoch()));
 
   NP_TRY(control.run(stop->fd()));
-  log_info("draining");
-  // New connections follow their fail mode from here on; open ones may end.
-  link->set_live_flag(kernel::LiveFlag::kDrain, true);
-  const size_t left = pool->drain(options.drain_time);
-  if (left > 0)
-    log_warn(std::to_string(left) + " connections were still open after the drain time");
-  pool->stop();
+  drain(options, *link, *pool);
   return ok();
 }
 

@@ -7,27 +7,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <unordered_set>
 
 #include "base/log.h"
+#include "lasting_memory.h"
 #include "proxy/counters.h"
 
 namespace np {
 namespace {
-
-// One 8 KiB block per shard outlives the worker: the engine's counters, then the driver's.
-constexpr size_t kShardCountersOffset = 6144;
-static_assert(sizeof(proxy::EngineCounters) <= kShardCountersOffset);
-static_assert(kShardCountersOffset + sizeof(shard::ShardCounters) <= 8192);
-
-proxy::EngineCounters* engine_counters(kernel::WorkerLink& link, uint32_t shard) {
-  return reinterpret_cast<proxy::EngineCounters*>(link.counter_block(shard).data());
-}
-
-shard::ShardCounters* shard_counters(kernel::WorkerLink& link, uint32_t shard) {
-  return reinterpret_cast<shard::ShardCounters*>(link.counter_block(shard).data() +
-                                                 kShardCountersOffset);
-}
 
 // Ports of `source: pod` sockets (R25): above the range that Linux gives to clients by default
 // (32768 to 60999), so that no pod's own connection meets one.
@@ -46,12 +35,49 @@ Result<Fd> duplicate(int fd, const std::string& what) {
   return copy;
 }
 
+// Counted from zero, but for what is held: that is given back by whoever holds it.
+void wipe_place(kernel::WorkerLink& link, uint32_t workers, uint32_t place) {
+  for (uint32_t i = 0; i < workers; ++i) {
+    ShardLasting& memory = lasting_memory(link, i);
+    PodCounters& asked = memory.series.pods[place];
+    static_assert(sizeof(PodCounters) % sizeof(uint64_t) == 0);
+    auto* words = reinterpret_cast<uint64_t*>(&asked);
+    for (size_t word = 0; word < sizeof(asked) / sizeof(uint64_t); ++word) {
+      std::atomic_ref(words[word]).store(0, std::memory_order_relaxed);
+    }
+    shard::PodUse& use = memory.pod_use[place];
+#define NP_WIPE(name, text) \
+  if (&use.name != &use.held_bytes) std::atomic_ref(use.name).store(0, std::memory_order_relaxed);
+    NP_POD_USE(NP_WIPE)
+#undef NP_WIPE
+  }
+}
+
+void give_places(const policy::Snapshot& snapshot, kernel::WorkerLink& link, uint32_t workers) {
+  std::unordered_set<uint32_t> pods;
+  for (const auto& pod : snapshot.pods) pods.insert(pod->id);
+  PodPlaces(lasting_memory(link, 0).series.pod_owners).keep(pods, [&](uint32_t place) {
+    wipe_place(link, workers, place);
+  });
+}
+
 }  // namespace
+
+uint32_t receive_buffers_max(uint64_t limit_bytes, uint32_t workers,
+                             const shard::ShardLimits& limits) {
+  constexpr uint64_t kShareOfLimit = 8;
+  const uint64_t allowed = limit_bytes / kShareOfLimit / workers / limits.receive_buffer_bytes;
+  uint32_t most = limits.receive_buffers_max;
+  while (limit_bytes != 0 && most > allowed && most > limits.receive_buffers_initial) most /= 2;
+  return most;
+}
 
 Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
                                                           kernel::WorkerLink& link,
                                                           KernelEjections& ejections,
-                                                          EjectionWatch& watch) {
+                                                          EjectionWatch& watch,
+                                                          const metrics::Telemetry& telemetry,
+                                                          const overload::MemoryWatch& memory) {
   shard::ShardPoolOptions pool;
   pool.workers = std::min(options.workers, link.counter_blocks());
   for (const kernel::CaptureListener& listener : link.capture_listeners()) {
@@ -60,12 +86,23 @@ Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options
   }
   pool.flow_records = link.flow_records();
   for (uint32_t i = 0; i < pool.workers; ++i) {
-    pool.engine_counters.push_back(engine_counters(link, i));
-    pool.shard_counters.push_back(shard_counters(link, i));
+    pool.engine_counters.push_back(&engine_counters(link, i));
+    pool.shard_counters.push_back(&shard_counters(link, i));
+    std::span<shard::PodUse> use = lasting_memory(link, i).pod_use;
+    for (shard::PodUse& pod : use) pod.held_bytes = 0;  // of the worker before
+    pool.pod_use.push_back(use);
   }
+  pool.pod_owners = lasting_memory(link, 0).series.pod_owners;
+  pool.observers = telemetry.observers();
+  pool.tracing = telemetry.tracing();
   pool.limit_slots = link.limit_slots();
   if (link.has_capture()) pool.ejection_store = &ejections;
   pool.on_ejection = [&watch] { watch.notify(); };
+  pool.memory = &memory.signal();
+  pool.limits.receive_buffers_max =
+      receive_buffers_max(memory.state().limit_bytes, pool.workers, pool.limits);
+  pool.overload_lag = options.overload.lag;
+  pool.life = link.life_page();
   pool.heartbeat_ns = link.heartbeat_word();
   pool.live_flags = link.live_flags_word();
   pool.proxy_netns_fd = link.proxy_netns_fd();
@@ -82,7 +119,10 @@ Result<void> BandedSink::publish(std::shared_ptr<const policy::Snapshot> snapsho
     NP_TRY(link_.set_upstream_band(kUpstreamBandLow, kUpstreamBandHigh));
     has_band_ = true;
   }
-  return pool_.publish(std::move(snapshot));
+  give_places(*snapshot, link_, pool_.workers());
+  NP_TRY(pool_.publish(snapshot));
+  board_.set_snapshot(std::move(snapshot));
+  return ok();
 }
 
 std::string DataPathHealth::liveness_problem() {
@@ -102,9 +142,9 @@ std::vector<control::NamedCounter> CounterBoard::counters() {
     if (index == sums.size()) sums.push_back({std::move(name), 0});
     sums[index].value += value;
   };
-  for (uint32_t shard = 0; shard < workers_; ++shard) {
+  for (uint32_t shard = 0; shard < pool_.workers(); ++shard) {
     size_t index = 0;
-    const proxy::EngineCounters& engine = *engine_counters(link_, shard);
+    const proxy::EngineCounters& engine = engine_counters(link_, shard);
     proxy::for_each_counter(engine,
                             [&](const char* name, uint64_t value) { add(index++, name, value); });
     for (size_t bucket = 0; bucket <= proxy::kTimerLateBuckets; ++bucket) {
@@ -121,6 +161,10 @@ std::vector<control::NamedCounter> CounterBoard::counters() {
   sums.push_back({"outlier_detection_ejections_active", watch_.ejected_now()});
   sums.push_back({"outlier_detection_events_lost", watch_.lost_events()});
   sums.push_back({"outlier_detection_writes_failed", store_.failed_writes()});
+  const ToldCounters told = telemetry_.counts();
+#define NP_ADD_COUNTER(name, help) sums.push_back({#name, told.name});
+  NP_TOLD_COUNTERS(NP_ADD_COUNTER)
+#undef NP_ADD_COUNTER
   for (control::NamedCounter& counter : link_.kernel_counters()) sums.push_back(std::move(counter));
   return sums;
 }

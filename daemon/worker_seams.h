@@ -14,27 +14,37 @@
 #include "control/seams.h"
 #include "ejection_seams.h"
 #include "kernel/worker_link.h"
+#include "metrics/telemetry.h"
+#include "node_board.h"
 #include "options.h"
+#include "overload/memory_watch.h"
 #include "shard/shard_pool.h"
 
 namespace np {
 
 // Rings and threads-to-be over the descriptors and the memory that the supervisor handed over.
-Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(const Options& options,
-                                                          kernel::WorkerLink& link,
-                                                          KernelEjections& ejections,
-                                                          EjectionWatch& watch);
+// `telemetry` hears of every request; it and `memory` outlive the pool.
+Result<std::unique_ptr<shard::ShardPool>> make_shard_pool(
+    const Options& options, kernel::WorkerLink& link, KernelEjections& ejections,
+    EjectionWatch& watch, const metrics::Telemetry& telemetry, const overload::MemoryWatch& memory);
+
+// Of one shard: all of them together get an eighth of the memory limit, because a buffer ring that
+// has grown goes round through all that it has. A power of two; `limit_bytes` 0: there is none.
+uint32_t receive_buffers_max(uint64_t limit_bytes, uint32_t workers,
+                             const shard::ShardLimits& limits);
 
 // The shards, and before the first policy that says `source: pod` the ports reserved for it:
 // without such a policy no port of a pod is taken.
 class BandedSink final : public control::SnapshotSink {
  public:
-  BandedSink(kernel::WorkerLink& link, shard::ShardPool& pool) : link_(link), pool_(pool) {}
+  BandedSink(kernel::WorkerLink& link, shard::ShardPool& pool, NodeBoard& board)
+      : link_(link), pool_(pool), board_(board) {}
   Result<void> publish(std::shared_ptr<const policy::Snapshot> snapshot) override;
 
  private:
   kernel::WorkerLink& link_;
   shard::ShardPool& pool_;
+  NodeBoard& board_;  // told which snapshot is in force
   bool has_band_ = false;
 };
 
@@ -56,8 +66,8 @@ class DataPathHealth final : public admin::HealthSource {
 class CounterBoard final : public control::CounterSource {
  public:
   CounterBoard(const shard::ShardPool& pool, kernel::WorkerLink& link, EjectionWatch& watch,
-               const KernelEjections& store, uint32_t workers)
-      : pool_(pool), link_(link), watch_(watch), store_(store), workers_(workers) {}
+               const KernelEjections& store, const metrics::Telemetry& telemetry)
+      : pool_(pool), link_(link), watch_(watch), store_(store), telemetry_(telemetry) {}
   std::vector<control::NamedCounter> counters() override;
   std::map<uint32_t, std::vector<control::NamedCounter>> pod_use() override;
   std::vector<std::string> probe_report() override;
@@ -67,7 +77,7 @@ class CounterBoard final : public control::CounterSource {
   kernel::WorkerLink& link_;
   EjectionWatch& watch_;
   const KernelEjections& store_;
-  uint32_t workers_;
+  const metrics::Telemetry& telemetry_;
 };
 
 // `nodectl drain` ends the whole daemon, as SIGTERM to the supervisor does.

@@ -69,7 +69,8 @@ void CaptureBuilder::claim_addresses() {
     for (size_t i = 1; !by_host && i < claimants.size(); ++i) {
       findings_.warning(claimants[i]->record->service->origin,
                         "address " + address.to_string() + " belongs to " +
-                            first.record->service->origin.to_string() + " already");
+                            first.record->service->origin.to_string() + " already",
+                        Topic::kConflict);
     }
   }
 }

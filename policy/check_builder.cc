@@ -128,7 +128,7 @@ void CheckBuilder::ready_rules() {
       if (missing.empty()) missing = add_action(*rule, action, ready);
     }
     if (!missing.empty()) {
-      findings_.inactive(rule->origin, missing);
+      findings_.inactive(rule->origin, missing, Topic::kMissing);
       continue;
     }
     if (rule->match) {

@@ -61,7 +61,7 @@ void CheckBuilder::report_handlers() {
     for (const QuotaHandler::Limit& limit : handler.limits) {
       const InstanceName name(limit.instance, handler.origin.ns);
       if (names_.quota_instance(name) != nullptr) continue;
-      findings_.warning(handler.origin, "there is no " + name.to_string());
+      findings_.warning(handler.origin, "there is no " + name.to_string(), Topic::kMissing);
     }
   }
   for (const Denier& denier : mixer_.deniers) {
@@ -94,7 +94,8 @@ void CheckBuilder::report_specs() {
         const bool known = std::any_of(
             mixer_.quota_instances.begin(), mixer_.quota_instances.end(),
             [&](const QuotaInstance& instance) { return means_quota(charge.quota, instance); });
-        if (!known) findings_.warning(spec.origin, "there is no quota " + charge.quota);
+        if (!known)
+          findings_.warning(spec.origin, "there is no quota " + charge.quota, Topic::kMissing);
       }
     }
   }
@@ -112,15 +113,18 @@ void CheckBuilder::report_bindings() {
       }
     }
     if (found == 0) {
-      findings_.inactive(binding.origin, missing.empty() ? "it names no QuotaSpec" : missing);
+      findings_.inactive(binding.origin, missing.empty() ? "it names no QuotaSpec" : missing,
+                         Topic::kMissing);
       continue;
     }
-    if (!missing.empty()) findings_.warning(binding.origin, missing);
+    if (!missing.empty()) findings_.warning(binding.origin, missing, Topic::kMissing);
     for (const QuotaSpecBinding::Target& target : binding.services) {
       const bool known = std::any_of(
           model_.services.begin(), model_.services.end(),
           [&](const Service& service) { return host_covers(target.host, service.host); });
-      if (!known) findings_.warning(binding.origin, "no service is known for host " + target.host);
+      if (!known)
+        findings_.warning(binding.origin, "no service is known for host " + target.host,
+                          Topic::kMissing);
     }
   }
 }

@@ -12,7 +12,8 @@ namespace np::policy {
 namespace {
 
 void report(Diagnostics& diagnostics, Diagnostic::Level level, const Origin& origin,
-            std::string field, std::string message, std::string found = {}) {
+            std::string field, std::string message, std::string found = {},
+            Topic topic = Topic::kOther) {
   Diagnostic diagnostic;
   diagnostic.level = level;
   diagnostic.file = origin.file;
@@ -21,14 +22,16 @@ void report(Diagnostics& diagnostics, Diagnostic::Level level, const Origin& ori
   diagnostic.field = std::move(field);
   diagnostic.message = std::move(message);
   diagnostic.found = std::move(found);
+  diagnostic.topic = topic;
   diagnostics.push_back(std::move(diagnostic));
 }
 
 void warn(Diagnostics& diagnostics, const Origin& origin, int line, std::string field,
-          std::string message) {
+          std::string message, Topic topic) {
   Origin at = origin;
   if (line > 0) at.line = line;
-  report(diagnostics, Diagnostic::Level::kWarning, at, std::move(field), std::move(message));
+  report(diagnostics, Diagnostic::Level::kWarning, at, std::move(field), std::move(message), {},
+         topic);
 }
 
 // "reviews.prod" is short for a service of namespace prod when there is such a service and no
@@ -172,12 +175,14 @@ void check_route_rules(const Model& model, Diagnostics& diagnostics) {
       if (i > 0 && sets[i - 1]->precedence == set.precedence) {
         warn(diagnostics, set.origin, 0, "spec.precedence",
              "has the same precedence as " + sets[i - 1]->origin.to_string() +
-                 " for the same destination: rules are then tried in order of their names (D8)");
+                 " for the same destination: rules are then tried in order of their names (D8)",
+             Topic::kConflict);
       }
       if (catch_all != nullptr) {
         warn(diagnostics, set.origin, 0, "spec.match",
              "can never be used: " + catch_all->origin.to_string() +
-                 " comes first and takes every request");
+                 " comes first and takes every request",
+             Topic::kShadowed);
       } else if (!set.http.empty() && takes_every_request(set.http.front())) {
         catch_all = &set;
       }
@@ -197,7 +202,8 @@ std::set<std::pair<std::string, std::string>> check_destinations(const Model& mo
       if (!added) {
         warn(diagnostics, policy.origin, 0, "spec.destination",
              "claims the same endpoints as " + at->second->origin.to_string() +
-                 ": the one whose namespace/name sorts first counts (D2)");
+                 ": the one whose namespace/name sorts first counts (D2)",
+             Topic::kConflict);
       }
       continue;
     }
@@ -207,14 +213,16 @@ std::set<std::pair<std::string, std::string>> check_destinations(const Model& mo
     if (!first && has_policy) {
       warn(diagnostics, policy.origin, 0, "spec.trafficPolicy",
            "has no effect: the policy of the older " + at->second->origin.to_string() +
-               " counts for this host, and only subsets are merged");
+               " counts for this host, and only subsets are merged",
+           Topic::kConflict);
     }
     for (const Subset& subset : policy.subsets) {
       if (subsets.emplace(policy.host, subset.name).second) continue;
       warn(diagnostics, policy.origin, subset.line, "spec.subsets",
            "subset " + subset.name +
                " of this host is defined by an older DestinationRule, which "
-               "counts");
+               "counts",
+           Topic::kConflict);
     }
   }
   return subsets;
@@ -235,7 +243,7 @@ class ReferenceCheck {
     for (const std::string& gateway : set.gateways) {
       if (gateway != "mesh" && !gateways_.contains(gateway)) {
         warn(diagnostics_, set.origin, 0, "spec.gateways",
-             "Gateway " + gateway + " does not exist: nothing enters through it");
+             "Gateway " + gateway + " does not exist: nothing enters through it", Topic::kMissing);
       }
     }
     for (const RouteRule& rule : set.http) check_rule(set, rule);
@@ -254,11 +262,13 @@ class ReferenceCheck {
     // Without any service this is one file checked on its own, and every host would be unknown.
     if (!hosts_.empty() && !is_known(target.host)) {
       warn(diagnostics_, set.origin, target.line, field,
-           "no Service has the host " + target.host + ": requests to it are answered 503");
+           "no Service has the host " + target.host + ": requests to it are answered 503",
+           Topic::kUnserved);
     } else if (!target.subset.empty() && !subsets_.contains({target.host, target.subset})) {
       warn(diagnostics_, set.origin, target.line, field,
            "no DestinationRule defines subset " + target.subset + " of " + target.host +
-               ": requests to it are answered 503");
+               ": requests to it are answered 503",
+           Topic::kUnserved);
     }
   }
 

@@ -16,8 +16,10 @@ void check_policies(const Model& model, const Registry& registry, DestinationPol
   for (const DestinationPolicy& policy : model.destinations) {
     policies.of_host(policy.host);
     if (!policy.host.starts_with('*') && registry.find(policy.host) == nullptr) {
-      findings.warning(policy.origin, "no service is known for host " + policy.host +
-                                          ": the policy has no effect yet");
+      findings.warning(
+          policy.origin,
+          "no service is known for host " + policy.host + ": the policy has no effect yet",
+          Topic::kMissing);
     }
   }
 }

@@ -29,6 +29,10 @@ class Condition {
   Condition(const MatchCondition& match, MemberSet callers, RegexCache& regexes);
 
   bool holds(const RequestView& request, const CallerView& caller) const;
+  // The same checks, for people: the first demand that fails and what was found; empty: it holds.
+  std::string mismatch(const RequestView& request, const CallerView& caller) const;
+  // Its demands in words: `path prefix "/a", header user exact "x"`; "every request".
+  std::string to_text() const;
   // Of the path, when holds(): see RouteMatch.
   uint32_t matched_prefix_bytes(const RequestView& request) const;
 
@@ -40,16 +44,26 @@ class Condition {
   const std::vector<NamedMatcher>& query_params() const { return query_params_; }
 
  private:
-  bool caller_holds(const CallerView& caller) const;
-  bool addresses_hold(const RequestView& request, const CallerView& caller) const;
-  bool target_holds(const RequestView& request) const;
-  bool fields_hold(const RequestView& request) const;
+  // One kind of demand each. `complain` is given a function that says in words which demand failed
+  // first; nobody calls it in holds().
+  template <typename Complain>
+  bool check(const RequestView& request, const CallerView& caller, const Complain& complain) const;
+  template <typename Complain>
+  bool check_target(const RequestView& request, const Complain& complain) const;
+  template <typename Complain>
+  bool check_caller(const CallerView& caller, const Complain& complain) const;
+  template <typename Complain>
+  bool check_addresses(const RequestView& request, const CallerView& caller,
+                       const Complain& complain) const;
+  template <typename Complain>
+  bool check_fields(const RequestView& request, const Complain& complain) const;
 
   std::optional<StringMatcher> path_, path_and_query_, scheme_, method_, authority_;
   std::vector<NamedMatcher> headers_, without_headers_, query_params_;
   MemberSet callers_;
   Labels source_labels_;
   std::string source_namespace_;
+  std::string source_host_;  // for people: `callers_` decides
   std::vector<IpPrefix> source_subnets_, destination_subnets_;
   bool about_caller_ = false;
 };

@@ -93,8 +93,10 @@ void DestinationPolicies::resolve(const std::string& host, HostPolicies& out) {
   if (policies == policies_by_host_.end()) return;
   for (const DestinationPolicy* policy : policies->second) {
     if (!out.rules.empty()) {
-      findings_.inactive(policy->origin, out.rules.front()->origin.to_string() + " decides for " +
-                                             host + ": DestinationPolicies have no effect there");
+      findings_.inactive(policy->origin,
+                         out.rules.front()->origin.to_string() + " decides for " + host +
+                             ": DestinationPolicies have no effect there",
+                         Topic::kConflict);
       continue;
     }
     const auto same = std::find_if(
@@ -105,7 +107,8 @@ void DestinationPolicies::resolve(const std::string& host, HostPolicies& out) {
     } else {
       findings_.warning(policy->origin,
                         (*same)->origin.to_string() +
-                            " claims the same endpoints and comes first: this one has no effect");
+                            " claims the same endpoints and comes first: this one has no effect",
+                        Topic::kConflict);
     }
   }
 }

@@ -17,11 +17,11 @@ class Findings {
   void note(const Origin& origin, std::string message) {
     add(Finding::Level::kNote, origin, std::move(message));
   }
-  void warning(const Origin& origin, std::string message) {
-    add(Finding::Level::kWarning, origin, std::move(message));
+  void warning(const Origin& origin, std::string message, Topic topic = Topic::kOther) {
+    add(Finding::Level::kWarning, origin, std::move(message), topic);
   }
-  void inactive(const Origin& origin, std::string message) {
-    add(Finding::Level::kInactive, origin, std::move(message));
+  void inactive(const Origin& origin, std::string message, Topic topic = Topic::kOther) {
+    add(Finding::Level::kInactive, origin, std::move(message), topic);
   }
   // How far an object that is in effect reaches, in a word or two.
   void scope(const Origin& origin, std::string message) {
@@ -30,9 +30,10 @@ class Findings {
   std::vector<Finding> take() { return std::move(list_); }
 
  private:
-  void add(Finding::Level level, const Origin& origin, std::string message) {
+  void add(Finding::Level level, const Origin& origin, std::string message,
+           Topic topic = Topic::kOther) {
     if (!seen_.emplace(origin.kind, origin.ns, origin.name, message).second) return;
-    list_.push_back({level, origin, std::move(message)});
+    list_.push_back({level, origin, std::move(message), topic});
   }
 
   std::vector<Finding> list_;

@@ -68,7 +68,8 @@ void GatewayBuilder::bind_set(const RouteSet& set) {
     if (name == "mesh") continue;
     const auto servers = servers_.find(name);
     if (servers == servers_.end()) {
-      findings_.warning(set.origin, "no Gateway " + name + " is known: nothing comes in by it");
+      findings_.warning(set.origin, "no Gateway " + name + " is known: nothing comes in by it",
+                        Topic::kMissing);
       continue;
     }
     for (const std::string& host : set.hosts) {
@@ -77,7 +78,8 @@ void GatewayBuilder::bind_set(const RouteSet& set) {
         bound = bind_host(set, host, server, name) || bound;
       }
       if (!bound) {
-        findings_.warning(set.origin, "no server of Gateway " + name + " takes host " + host);
+        findings_.warning(set.origin, "no server of Gateway " + name + " takes host " + host,
+                          Topic::kMissing);
       }
     }
   }

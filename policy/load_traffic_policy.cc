@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TrafficPolicy of nodeproxy.dev/v1: limits per caller or node, ejection by latency, half-open,
-// health checks, faults beyond the other APIs, sticky splits, shadow mode. SCHEMA.md shows it.
+// health checks, faults beyond the other APIs, sticky splits, shadow mode, acceleration. SCHEMA.md
+// shows it.
 #include <set>
 
 #include "policy/http_route_reader.h"
@@ -27,12 +28,12 @@ uint32_t whole_percent_or(const Value& value, uint32_t otherwise) {
 
 // ---- limits -----------------------------------------------------------------------------------
 
-std::optional<ConnectionPool> read_limits(const Value& value) {
-  if (!value.present()) return std::nullopt;
+void read_limits(const Value& value, HostTraffic& traffic) {
+  if (!value.present()) return;
   Fields fields(value);
   ConnectionPool limits;
   limits.scope_node = fields.get("scope").choice({"caller", "node"}).value_or(0) == 1;
-  limits.shadow = read_shadow(fields.get("mode"));
+  traffic.limits_shadow = read_shadow(fields.get("mode"));
   limits.max_connections = read_count(fields.get("maxConnections"), 1).value_or(kUnlimited);
   limits.max_pending_requests = read_count(fields.get("maxPendingRequests")).value_or(kUnlimited);
   limits.max_requests = read_count(fields.get("maxRequests"), 1).value_or(kUnlimited);
@@ -41,7 +42,7 @@ std::optional<ConnectionPool> read_limits(const Value& value) {
     value.error("limits nothing", "",
                 "maxConnections, maxPendingRequests, maxRequests, maxRetries");
   }
-  return limits;
+  traffic.limits = limits;
 }
 
 // ---- ejection ---------------------------------------------------------------------------------
@@ -227,6 +228,18 @@ FaultRule read_fault(const Value& value, const LoadInput& input) {
   return rule;
 }
 
+// Decided for a connection, before a request on it chooses a subset.
+void read_acceleration(const Value& value, HostTraffic& traffic) {
+  traffic.asks_acceleration = value.choice({"none", "sockmap"}).value_or(0) == 1;
+  if (!traffic.asks_acceleration) return;
+  if (!traffic.subset.empty() || !traffic.labels.empty()) {
+    value.error("connections are of the whole host: not legal together with subset or labels");
+  }
+  value.warning(
+      "no data path is built yet: bytes take the usual way; `nodectl acceleration` says what this "
+      "kernel could do");
+}
+
 void read_sticky(const Value& value, HostTraffic& traffic) {
   if (!value.present()) return;
   Fields fields(value);
@@ -259,12 +272,13 @@ void load_traffic_policy(const LoadInput& input, Model& model) {
   spec.at_most_one({"subset", "labels"});
   traffic.subset = spec.get("subset").non_empty_string().value_or("");
   traffic.labels = read_labels(spec.get("labels"));
-  traffic.limits = read_limits(spec.get("limits"));
+  read_limits(spec.get("limits"), traffic);
   traffic.outlier = read_ejection(spec.get("ejection"));
   traffic.health_check = read_health_check(spec.get("healthCheck"));
   for (const Value& item : spec.get("faults").items()) {
     traffic.faults.push_back(read_fault(item, input));
   }
+  read_acceleration(spec.get("acceleration"), traffic);
   Value sticky = spec.get("sticky");
   read_sticky(sticky, traffic);
   const bool narrowed = !traffic.subset.empty() || !traffic.labels.empty();

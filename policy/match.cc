@@ -227,15 +227,34 @@ void RuleIndex::scan(const Bucket& bucket, const RequestView& request, const Cal
   }
 }
 
-RouteMatch RuleIndex::match(const RequestView& request, const CallerView& caller) const {
+uint32_t RuleIndex::find(const RequestView& request, const CallerView& caller) const {
   uint32_t best = UINT32_MAX;
   const auto look = [&](const Bucket& bucket) { scan(bucket, request, caller, best); };
   by_path_.visit(request.path, look);
   by_folded_path_.visit(request.path, look);
   look(any_path_);
-  if (best == UINT32_MAX) return {};
-  const Entry& entry = entries_[best];
+  return best;
+}
+
+RouteMatch RuleIndex::match_at(uint32_t position, const RequestView& request) const {
+  if (position == UINT32_MAX) return {};
+  const Entry& entry = entries_[position];
   return {entry.route, entry.condition.matched_prefix_bytes(request)};
+}
+
+RouteMatch RuleIndex::match(const RequestView& request, const CallerView& caller) const {
+  return match_at(find(request, caller), request);
+}
+
+RouteMatch RuleIndex::explain(const RequestView& request, const CallerView& caller,
+                              std::vector<RuleTrial>& trials) const {
+  const uint32_t best = find(request, caller);
+  for (uint32_t i = 0; i < entries_.size() && i <= best; ++i) {
+    const Entry& entry = entries_[i];
+    trials.push_back({entry.route, entry.condition.to_text(),
+                      i == best ? std::string() : entry.condition.mismatch(request, caller)});
+  }
+  return match_at(best, request);
 }
 
 }  // namespace np::policy

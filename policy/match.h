@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "policy/condition.h"
+#include "policy/match_trace.h"
 #include "policy/snapshot.h"
 
 namespace np::policy {
@@ -30,6 +31,9 @@ class RuleIndex {
   explicit RuleIndex(std::vector<Entry> entries);  // in order of evaluation
 
   RouteMatch match(const RequestView& request, const CallerView& caller) const;
+  // The same, and why each rule before the one that holds does not.
+  RouteMatch explain(const RequestView& request, const CallerView& caller,
+                     std::vector<RuleTrial>& trials) const;
   size_t size() const { return entries_.size(); }
 
  private:
@@ -86,6 +90,9 @@ class RuleIndex {
     bool has_exact_ = false;
   };
 
+  // Position of the first entry that holds; UINT32_MAX: none.
+  uint32_t find(const RequestView& request, const CallerView& caller) const;
+  RouteMatch match_at(uint32_t position, const RequestView& request) const;
   void place(uint32_t position);
   Demands demands_of(const Condition& condition) const;
   void split(Bucket& bucket) const;

@@ -21,6 +21,7 @@
 #include "policy/model_base.h"
 #include "policy/rate_limit_model.h"
 #include "policy/traffic_model.h"
+#include "policy/workload.h"
 
 namespace np::policy {
 
@@ -67,6 +68,7 @@ struct Pod {
   std::vector<IpAddress> ips;
   std::map<std::string, uint16_t> named_ports;
   std::string service_account;
+  Workload workload;          // compile() finds it
   std::string service;        // host of the service that it belongs to; compile() finds it
   bool ready = true;          // takes part as an endpoint
   bool host_network = false;  // reported as unsupported for capture (R12)
@@ -269,7 +271,6 @@ struct ConnectionPool {
   };
   std::optional<Keepalive> tcp_keepalive;
   bool scope_node = false;  // D9: the limits hold for the whole node, not for each caller
-  bool shadow = false;      // counts what would be refused, and lets everybody in
 };
 
 // Whether the policy limits connections or requests at all.
@@ -345,7 +346,9 @@ struct HostTraffic {
   std::string host;
   std::string subset;  // of a DestinationRule; "" and no labels: the whole host
   Labels labels;
-  std::optional<ConnectionPool> limits;  // only the four limits, scope and shadow are read
+  std::optional<ConnectionPool> limits;  // only the four limits and the scope are read
+  bool limits_shadow = false;            // counts and tells what would be held back
+  bool asks_acceleration = false;        // sockmap, where this kernel passes its self-test
   std::optional<Outlier> outlier;
   std::optional<HealthCheck> health_check;
   std::vector<FaultRule> faults;

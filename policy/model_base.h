@@ -29,6 +29,15 @@ struct Origin {
   std::string to_string() const;  // "RouteRule istio-system/reviews-default"
 };
 
+// What a complaint about an object is about, so that one who looks for causes can sort them.
+enum class Topic : uint8_t {
+  kOther,
+  kConflict,  // another object claims the same thing
+  kShadowed,  // another rule comes first and takes every request
+  kMissing,   // it names something that is not there, and has no effect until then
+  kUnserved,  // the same, and requests are answered 503 meanwhile
+};
+
 struct StringMatch {
   enum class Kind : uint8_t { kExact, kPrefix, kRegex, kPresent, kPathElements };
   Kind kind = Kind::kExact;

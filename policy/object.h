@@ -48,6 +48,7 @@ struct Diagnostic {
   std::string message;
   std::string found;    // may be empty
   std::string allowed;  // may be empty
+  Topic topic = Topic::kOther;
   std::string to_string() const;
 };
 using Diagnostics = std::vector<Diagnostic>;

@@ -95,9 +95,9 @@ void RateLimitBuilder::report(Findings& findings) const {
       } else {
         continue;
       }
-      if (acts_.contains(&limit)) findings.warning(limit.origin, missing);
+      if (acts_.contains(&limit)) findings.warning(limit.origin, missing, Topic::kMissing);
     }
-    if (!acts_.contains(&limit)) findings.inactive(limit.origin, missing);
+    if (!acts_.contains(&limit)) findings.inactive(limit.origin, missing, Topic::kMissing);
   }
 }
 

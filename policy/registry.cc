@@ -92,8 +92,9 @@ void Registry::add_pods(Snapshot& snapshot) {
   for (const Pod* pod : by_age(model_.pods)) {
     auto entry = std::make_unique<Snapshot::PodEntry>();
     entry->pod = *pod;
+    entry->pod.workload = workload_of(pod->labels, pod->name);
     entry->id = ids_.id(IdTable::Space::kPod, pod->ns + "/" + pod->name);
-    entry->workload_id = ids_.id(IdTable::Space::kWorkload, workload_name(*pod));
+    entry->workload_id = ids_.id(IdTable::Space::kWorkload, workload_name(entry->pod));
     pods_by_ns_[pod->ns].push_back(entry.get());
     for (const IpAddress& ip : pod->ips) {
       pod_by_any_ip_.try_emplace(ip, entry.get());
@@ -112,8 +113,10 @@ void Registry::add_service(const Service& service) {
   record->service = &service;
   const auto [found, inserted] = by_host_.try_emplace(service.host, record.get());
   if (!inserted) {
-    findings_.inactive(service.origin, "host " + service.host + " is already defined by " +
-                                           found->second->service->origin.to_string());
+    findings_.inactive(service.origin,
+                       "host " + service.host + " is already defined by " +
+                           found->second->service->origin.to_string(),
+                       Topic::kConflict);
     return;
   }
   add_members(*record);
@@ -196,8 +199,10 @@ void Registry::add_pod_endpoints(const ServiceRecord& record, const ServicePort&
     if (!pod.ready || pod.ips.empty() || !has_labels(pod.labels, service.selector)) continue;
     const uint16_t number = pod_port(port, pod);
     if (number == 0) {
-      findings_.warning(service.origin, "pod " + pod.ns + "/" + pod.name + " has no port named " +
-                                            port.target_port_name);
+      findings_.warning(
+          service.origin,
+          "pod " + pod.ns + "/" + pod.name + " has no port named " + port.target_port_name,
+          Topic::kMissing);
       continue;
     }
     // One endpoint per pod, or it would get a double share.
@@ -224,10 +229,9 @@ void Registry::add_static_endpoints(const ServiceRecord& record, const ServicePo
     for (const IpAddress& ip : resolve(source->address)) {
       const SocketAddress address{ip, number};
       const auto pod = pod_by_any_ip_.find(ip);
-      Endpoint endpoint =
-          make_endpoint(address, pod == pod_by_any_ip_.end() ? nullptr : pod->second);
+      Endpoint endpoint = make_endpoint(
+          address, pod == pod_by_any_ip_.end() ? nullptr : pod->second, source->labels);
       endpoint.weight = source->weight;
-      for (const auto& [key, value] : source->labels) endpoint.labels[key] = value;
       out.try_emplace(address, std::move(endpoint));
     }
   }
@@ -241,7 +245,8 @@ std::vector<IpAddress> Registry::resolve(const std::string& name) {
   return answer == dns_->end() ? std::vector<IpAddress>() : answer->second;
 }
 
-Endpoint Registry::make_endpoint(const SocketAddress& address, const Snapshot::PodEntry* pod) {
+Endpoint Registry::make_endpoint(const SocketAddress& address, const Snapshot::PodEntry* pod,
+                                 const Labels& own) {
   Endpoint endpoint;
   endpoint.id = ids_.id(IdTable::Space::kEndpoint, address.to_string());
   endpoint.address = address;
@@ -250,7 +255,11 @@ Endpoint Registry::make_endpoint(const SocketAddress& address, const Snapshot::P
     endpoint.pod_id = pod->id;
     endpoint.labels = pod->pod.labels;
     endpoint.pod_name = pod->pod.ns + "/" + pod->pod.name;
+    endpoint.workload = pod->pod.workload;
   }
+  if (own.empty()) return endpoint;
+  for (const auto& [key, value] : own) endpoint.labels[key] = value;
+  endpoint.workload = workload_of(endpoint.labels, pod != nullptr ? pod->pod.name : "");
   return endpoint;
 }
 
@@ -269,19 +278,8 @@ const Pod* Registry::pod_at(const IpAddress& ip) const {
 }
 
 std::string workload_name(const Pod& pod) {
-  const auto label = [&pod](std::initializer_list<const char*> keys) {
-    for (const char* key : keys) {
-      const auto found = pod.labels.find(key);
-      if (found != pod.labels.end() && !found->second.empty()) return found->second;
-    }
-    return std::string();
-  };
-  const std::string name =
-      label({"service.istio.io/canonical-name", "app.kubernetes.io/name", "app", "k8s-app"});
-  if (name.empty()) return pod.ns + "//" + pod.name;
-  const std::string version =
-      label({"service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"});
-  return pod.ns + "/" + name + "/" + version;
+  if (pod.workload.app.empty()) return pod.ns + "//" + pod.name;
+  return pod.ns + "/" + pod.workload.app + "/" + pod.workload.version;
 }
 
 }  // namespace np::policy

@@ -56,7 +56,9 @@ class Registry {
                             std::map<SocketAddress, Endpoint>& out);
   // Addresses of an IP text or DNS name; a name is noted for the resolver.
   std::vector<IpAddress> resolve(const std::string& name);
-  Endpoint make_endpoint(const SocketAddress& address, const Snapshot::PodEntry* pod);
+  // `own`: labels of the endpoint itself, over those of its pod.
+  Endpoint make_endpoint(const SocketAddress& address, const Snapshot::PodEntry* pod,
+                         const Labels& own = {});
 
   const Model& model_;
   const DnsAnswers* dns_;
@@ -74,7 +76,7 @@ class Registry {
 
 // The workload whose limits hold for what the pod asks for (D9): pods that carry the same name and
 // version, by the labels that Istio reads too ("ns/reviews/v3"); a pod without such a name is a
-// workload of its own.
+// workload of its own. Pod::workload is filled in.
 std::string workload_name(const Pod& pod);
 
 // Ports whose bytes are opaque to us (encrypted, datagrams) are not captured.

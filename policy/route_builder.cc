@@ -12,14 +12,6 @@ namespace {
 // Splitting a destination into shares keeps the proportions of its neighbours to this precision.
 constexpr uint64_t kShareScale = 1000;
 
-bool comes_in_by(const MatchCondition& match, const RouteContext& context) {
-  return match.gateways.empty() ||
-         std::any_of(match.gateways.begin(), match.gateways.end(), [&](const std::string& name) {
-           return std::find(context.ways_in.begin(), context.ways_in.end(), name) !=
-                  context.ways_in.end();
-         });
-}
-
 // The Gateway API's order among all rules of a host (traffic-semantics.md 2.7): smaller is first.
 auto httproute_rank(const MatchCondition& match) {
   using Kind = StringMatch::Kind;
@@ -44,6 +36,15 @@ uint64_t sum_of(const ClusterShares& shares) {
 
 }  // namespace
 
+bool counts_in(const MatchCondition& match, const RouteContext& context) {
+  if (match.port != 0 && match.port != context.port) return false;
+  return match.gateways.empty() ||
+         std::any_of(match.gateways.begin(), match.gateways.end(), [&](const std::string& name) {
+           return std::find(context.ways_in.begin(), context.ways_in.end(), name) !=
+                  context.ways_in.end();
+         });
+}
+
 RouteBuilder::RouteBuilder(const Registry& registry, ClusterBuilder& clusters, IdTable& ids,
                            Snapshot& snapshot, Findings& findings)
     : registry_(registry),
@@ -59,8 +60,9 @@ MemberSet RouteBuilder::members_of(const std::string& host, const Origin& origin
   if (host.empty()) return nullptr;
   const ServiceRecord* record = registry_.find(host);
   if (record != nullptr) return record->members;
-  findings_.warning(origin, "match.source: no service is known for host " + host +
-                                ": the rule matches no caller");
+  findings_.warning(
+      origin, "match.source: no service is known for host " + host + ": the rule matches no caller",
+      Topic::kMissing);
   return nobody_;
 }
 
@@ -76,8 +78,7 @@ void RouteBuilder::add_rules(const RouteSet& set, Kind kind, const RouteContext&
     if (kind == Kind::kTcp) key += " (tcp)";
     const Route* route = nullptr;  // made when some match counts here
     for (const MatchCondition& match : rule.matches.empty() ? kAlways : rule.matches) {
-      if (match.port != 0 && match.port != context.port) continue;
-      if (!comes_in_by(match, context)) continue;
+      if (!counts_in(match, context)) continue;
       if (route == nullptr) route = make_route(set, rule, key, context);
       candidates_.push_back(
           {&match, {Condition(match, members_of(match.source_host, compiling_), regexes_), route}});
@@ -104,6 +105,8 @@ const Route* RouteBuilder::make_route(const RouteSet& set, const RouteRule& rule
   auto route = std::make_unique<Route>();
   route->object = set.origin.to_string();
   route->name = rule.name.empty() ? set.origin.name : rule.name;
+  route->file = set.origin.file;
+  route->line = rule.origin.line != 0 ? rule.origin.line : set.origin.line;
   route->id = ids_.id(IdTable::Space::kRoute, route->object + " " + key);
   route->redirect = rule.redirect;
   route->direct_response = rule.direct_response;
@@ -205,17 +208,20 @@ const ServicePort* RouteBuilder::pick_port(const ServiceRecord& record,
   if (destination.port != 0) {
     const ServicePort* port = record.find_port(destination.port);
     if (port == nullptr) {
-      findings_.warning(compiling_, "destination " + host + " has no port " +
-                                        std::to_string(destination.port) +
-                                        ": its share is answered 503");
+      findings_.warning(compiling_,
+                        "destination " + host + " has no port " + std::to_string(destination.port) +
+                            ": its share is answered 503",
+                        Topic::kUnserved);
     }
     return port;
   }
   if (const ServicePort* port = record.find_port(context.port)) return port;
   if (record.service->ports.size() == 1) return &record.service->ports.front();
-  findings_.warning(compiling_, "destination " + host +
-                                    " has several ports and none is named: its share is "
-                                    "answered 503");
+  findings_.warning(compiling_,
+                    "destination " + host +
+                        " has several ports and none is named: its share is "
+                        "answered 503",
+                    Topic::kUnserved);
   return nullptr;
 }
 
@@ -224,8 +230,10 @@ const ClusterShares* RouteBuilder::find_shares(const Destination& destination,
   const ServiceRecord* record =
       destination.host.empty() ? context.dialled : registry_.find(destination.host);
   if (record == nullptr) {
-    findings_.warning(compiling_, "destination " + destination.host +
-                                      " is not a known service: its share is answered 503");
+    findings_.warning(
+        compiling_,
+        "destination " + destination.host + " is not a known service: its share is answered 503",
+        Topic::kUnserved);
     return nullptr;
   }
   const ServicePort* port = pick_port(*record, destination, context);
@@ -237,16 +245,20 @@ const ClusterShares* RouteBuilder::find_shares(const Destination& destination,
   } else {
     shares = clusters_.by_subset(*record, *port, destination.subset);
     if (shares == nullptr) {
-      findings_.warning(compiling_, "no DestinationRule defines subset " + destination.subset +
-                                        " of " + host + ": its share is answered 503");
+      findings_.warning(compiling_,
+                        "no DestinationRule defines subset " + destination.subset + " of " + host +
+                            ": its share is answered 503",
+                        Topic::kUnserved);
       return nullptr;
     }
   }
   const Cluster& first = *shares->front().cluster;
   const bool narrowed = !destination.subset.empty() || !destination.labels.empty();
   if (narrowed && first.endpoints.empty() && !first.original_destination) {
-    findings_.warning(compiling_, "no endpoint of " + host + " is in subset " + first.subset +
-                                      ": its share is answered 503");
+    findings_.warning(
+        compiling_,
+        "no endpoint of " + host + " is in subset " + first.subset + ": its share is answered 503",
+        Topic::kUnserved);
   }
   return shares;
 }

@@ -24,6 +24,9 @@ struct RouteContext {
   std::vector<std::string> ways_in;
 };
 
+// Whether requests of that place can meet the match at all; others never see it in their table.
+bool counts_in(const MatchCondition& match, const RouteContext& context);
+
 class RouteBuilder {
  public:
   enum class Kind : uint8_t { kHttp, kTcp };

@@ -124,8 +124,10 @@ void RouteSets::add(const RouteSet& set, const Registry& registry) {
   const bool is_rule = set.api == RouteSet::Api::kRouteRule;
   for (const std::string& host : set.hosts) {
     if (!host.starts_with('*') && registry.find(host) == nullptr) {
-      findings_.warning(set.origin, "no service is known for host " + host +
-                                        ": the rules for it have no effect yet");
+      findings_.warning(
+          set.origin,
+          "no service is known for host " + host + ": the rules for it have no effect yet",
+          Topic::kMissing);
     }
     auto& sets = (is_rule ? rules_ : objects_)[host];
     if (!is_rule && sets.empty() && host.starts_with('*')) wildcards_.push_back(host);
@@ -153,7 +155,8 @@ void RouteSets::order_rules(std::vector<const RouteSet*>& rules) const {
       findings_.warning(
           rules[j]->origin,
           "has the same precedence as " + rules[i]->origin.to_string() +
-              " and can match the same requests: the other one is tried first, by name");
+              " and can match the same requests: the other one is tried first, by name",
+          Topic::kConflict);
       break;
     }
   }
@@ -170,8 +173,10 @@ void RouteSets::add_object(const RouteSet& set, const std::string& pattern,
     }
     if (!layer.namespaces.empty()) continue;
     if (rival) {
-      findings_.inactive(set.origin, layer.sets.front()->origin.to_string() +
-                                         " is older and decides for " + pattern);
+      findings_.inactive(
+          set.origin,
+          layer.sets.front()->origin.to_string() + " is older and decides for " + pattern,
+          Topic::kConflict);
     }
     return;  // every caller is served already
   }
@@ -192,9 +197,10 @@ std::vector<RouteSets::Layer> RouteSets::of_host(const std::string& host) const 
   if (rules == rules_.end()) return layers;
   if (layers.empty()) return {{RouteSet::Api::kRouteRule, host, {}, rules->second}};
   for (const RouteSet* rule : rules->second) {
-    findings_.inactive(rule->origin, layers.front().sets.front()->origin.to_string() +
-                                         " decides for " + host +
-                                         ": RouteRules have no effect there");
+    findings_.inactive(rule->origin,
+                       layers.front().sets.front()->origin.to_string() + " decides for " + host +
+                           ": RouteRules have no effect there",
+                       Topic::kConflict);
   }
   return layers;
 }

@@ -28,8 +28,12 @@ class LayeredTable final : public RouteTable {
   LayeredTable(std::vector<RouteLayer> layers, const Route* last)
       : layers_(std::move(layers)), last_(last) {}
   RouteMatch match(const RequestView& request, const CallerView& caller) const override;
+  RouteMatch explain(const RequestView& request, const CallerView& caller,
+                     MatchTrace& trace) const override;
 
  private:
+  const RouteLayer* layer_of(const CallerView& caller) const;  // null: the caller sees none
+
   std::vector<RouteLayer> layers_;
   const Route* last_;
 };
@@ -40,10 +44,12 @@ class HostNames {
   // `host`: "name", "*.suffix", "*-suffix" or "*". The first table given for a name stays.
   void add(std::string_view host, const RouteTable* table);
   const RouteTable* find(std::string_view authority) const;
+  std::string name_for(std::string_view authority) const;
 
  private:
   using Names = std::unordered_map<std::string, const RouteTable*, TextHash, std::equal_to<>>;
-  const RouteTable* find_name(std::string_view host) const;
+  // The entry of exact_ or of suffixes_ (`is_suffix`); null: there is none.
+  const Names::value_type* find_name(std::string_view host, bool& is_suffix) const;
 
   Names exact_;
   Names suffixes_;               // without the star
@@ -55,6 +61,7 @@ class HostMap final : public HostTable {
   HostMap(std::shared_ptr<const HostNames> names, const RouteTable* fallback)
       : names_(std::move(names)), fallback_(fallback) {}
   const RouteTable* find(std::string_view authority) const override;
+  std::string name_for(std::string_view authority) const override;
 
  private:
   std::shared_ptr<const HostNames> names_;

@@ -8,6 +8,15 @@
 
 namespace np::policy {
 
+RouteMatch RouteTable::explain(const RequestView& request, const CallerView& caller,
+                               MatchTrace&) const {
+  return match(request, caller);
+}
+
+std::string HostTable::name_for(std::string_view) const {
+  return {};
+}
+
 const CapturedPort* Snapshot::find_captured(const SocketAddress& dialled) const {
   const auto found = by_address.find(dialled);
   if (found != by_address.end()) return found->second;

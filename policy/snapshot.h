@@ -27,7 +27,6 @@ class RE2;
 namespace np::policy {
 
 // ---- destinations ----------------------------------------------------------------------------
-
 struct Endpoint {
   uint32_t id = 0;        // stable per address across snapshots; index into live arrays
   SocketAddress address;  // port 0 and unspecified for a name not resolved yet
@@ -35,9 +34,11 @@ struct Endpoint {
   uint32_t pod_id = 0;  // 0: not a pod known here
   Labels labels;
   std::string pod_name;
-  Instant joined;  // for slow start: when it first appeared
+  Workload workload;  // by its labels
+  Instant joined;     // for slow start: when it first appeared
 };
 
+struct MatchTrace;     // policy/match_trace.h
 struct ClusterChecks;  // policy/quota.h
 struct CheckPolicy;
 
@@ -49,6 +50,12 @@ struct HostFault {
   Fault fault;
   Instant ends = kNever;
   bool shadow = false;  // counted, not injected
+};
+
+// Limits in shadow mode: they look on beside those in force.
+struct ShadowLimits {
+  std::string object;   // "TrafficPolicy default/few"
+  ConnectionPool pool;  // the four limits and the scope
 };
 
 // Weighted splits in which a person keeps a side: the same value lands at the same point of the sum
@@ -71,6 +78,7 @@ struct Cluster {
   std::vector<Endpoint> endpoints;
   LoadBalancing load_balancing;
   ConnectionPool pool;
+  std::optional<ShadowLimits> shadow_limits;
   std::optional<Outlier> outlier;
   std::optional<HealthCheck> health_check;
   std::vector<HostFault> faults;  // the first that matches is used instead of the route's
@@ -93,6 +101,8 @@ struct Route {
   uint32_t id = 0;     // stable per origin and name
   std::string name;    // rule name, or "default-route"
   std::string object;  // "RouteRule istio-system/reviews-default"; "" for the default
+  std::string file;    // where its rule was written, for people
+  int line = 0;
   enum class Action : uint8_t { kForward, kRedirect, kDirectResponse };
   Action action = Action::kForward;
   std::vector<WeightedCluster> clusters;
@@ -127,6 +137,9 @@ class RouteTable {
  public:
   virtual ~RouteTable() = default;
   virtual RouteMatch match(const RequestView& request, const CallerView& caller) const = 0;
+  // The same answer, with what was tried on the way.
+  virtual RouteMatch explain(const RequestView& request, const CallerView& caller,
+                             MatchTrace& trace) const;
 };
 
 // Tables by host name: exact names first, then the longest wildcard suffix, then "*".
@@ -134,6 +147,8 @@ class HostTable {
  public:
   virtual ~HostTable() = default;
   virtual const RouteTable* find(std::string_view authority) const = 0;
+  // The listed name that find() goes by: "*.example.com"; empty: none fits.
+  virtual std::string name_for(std::string_view authority) const;
 };
 
 // ---- ways in ---------------------------------------------------------------------------------
@@ -178,6 +193,7 @@ struct Finding {
   Level level = Level::kWarning;
   Origin origin;
   std::string message;
+  Topic topic = Topic::kOther;
 };
 
 class Snapshot {

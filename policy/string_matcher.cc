@@ -76,6 +76,25 @@ uint32_t StringMatcher::matched_bytes(std::string_view path) const {
   return static_cast<uint32_t>(prefix ? value_.size() : path.size());
 }
 
+std::string StringMatcher::to_text() const {
+  const auto quoted = [this](const char* kind) {
+    return std::string(kind) + " \"" + value_ + "\"" + (ignore_case_ ? " (any case)" : "");
+  };
+  switch (kind_) {
+    case StringMatch::Kind::kExact:
+      return quoted("exact");
+    case StringMatch::Kind::kPrefix:
+      return quoted("prefix");
+    case StringMatch::Kind::kPathElements:
+      return quoted("elements");
+    case StringMatch::Kind::kRegex:
+      return quoted("regex");
+    case StringMatch::Kind::kPresent:
+      return "present";
+  }
+  return {};
+}
+
 std::string StringMatcher::known_prefix() const {
   if (kind_ == StringMatch::Kind::kPresent) return {};
   if (kind_ != StringMatch::Kind::kRegex) return value_;

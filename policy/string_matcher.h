@@ -46,6 +46,8 @@ class StringMatcher {
   StringMatch::Kind kind() const { return kind_; }
   bool ignore_case() const { return ignore_case_; }
   const std::string& value() const { return value_; }
+  // For people: `prefix "/reviews"`, `exact "jason" (any case)`, `present`.
+  std::string to_text() const;
   // Bytes that every accepted text begins with; may be shorter than what could be known. For
   // kPathElements without the trailing slash. Compare with ignore_case().
   std::string known_prefix() const;

@@ -85,7 +85,8 @@ void TableBuilder::report_unreachable(const std::vector<const RouteSet*>& sets) 
       findings_.warning(origin,
                         what + " is never reached: " +
                             (by_set == set ? "an earlier rule" : by_set->origin.to_string()) +
-                            " takes every request");
+                            " takes every request",
+                        Topic::kShadowed);
     }
   }
 }

@@ -31,7 +31,6 @@ void take_limits(const ConnectionPool& from, ConnectionPool& to) {
   to.max_requests = from.max_requests;
   to.max_retries = from.max_retries;
   to.scope_node = from.scope_node;
-  to.shadow = from.shadow;
 }
 
 }  // namespace
@@ -74,13 +73,24 @@ void TrafficBuilder::apply(Cluster& cluster, const Labels& labels) {
   const HostTraffic* outlier = nullptr;
   const HostTraffic* check = nullptr;
   for (const HostTraffic* traffic : for_cluster(cluster, labels)) {
-    if (traffic->limits && limits == nullptr) limits = traffic;
+    if (traffic->limits && limits == nullptr && !traffic->limits_shadow) limits = traffic;
+    // In force it would be the limits of this one, so those of others stay.
+    const bool looks_on = traffic->limits && limits == nullptr && !cluster.shadow_limits;
+    if (looks_on) cluster.shadow_limits = {traffic->origin.to_string(), *traffic->limits};
     if (traffic->outlier && outlier == nullptr) outlier = traffic;
     if (traffic->health_check && check == nullptr) check = traffic;
     add_faults(*traffic, cluster);
   }
   if (limits != nullptr) take_limits(*limits->limits, cluster.pool);
-  if (outlier != nullptr) cluster.outlier = outlier->outlier;
+  if (outlier != nullptr) {
+    if (outlier->outlier->shadow && cluster.outlier) {
+      findings_.warning(outlier->origin,
+                        "ejection in shadow mode stands in the place of the one "
+                        "that another object asks for: nobody is ejected from " +
+                            cluster.name + " meanwhile");
+    }
+    cluster.outlier = outlier->outlier;
+  }
   if (check != nullptr) cluster.health_check = check->health_check;
 }
 

@@ -31,6 +31,8 @@
 #define NP_CONN_MAX		65536 /* load-time */
 #define NP_LIMIT_MAX		65536
 #define NP_EJECT_MAX		16384
+#define NP_GUARD_LPM_MAX	16384
+#define NP_GUARD_DST_MAX	4096
 #define NP_EVENTS_BYTES		(256 * 1024)
 #define NP_LISTENERS_PER_FAMILY 32
 #define NP_LISTENERS_MAX	(2 * NP_LISTENERS_PER_FAMILY)
@@ -123,8 +125,9 @@ NP_ABI_ASSERT(sizeof(struct np_pod) == 112);
 NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_pod, since_ns) == 40);
 
 /*
- * np_podst, HASH: pod_id -> totals and caps of a pod. Made and removed by the supervisor, values
- * written by programs only. `lock` guards tokens and refill_ns.
+ * np_podst, HASH: pod_id -> totals and caps of a pod. Made by the supervisor, values written by
+ * programs only; they outlive the pod, so that one that comes back goes on counting, until the room
+ * is needed for another. `lock` guards tokens and refill_ns.
  */
 struct np_podst {
 #ifdef __bpf__
@@ -367,6 +370,80 @@ struct np_stats {
 };
 #undef NP_STATS_FIELD
 
+/* np_guard_lpm, LPM_TRIE: prefix (96 + n bits for IPv4) -> what becomes of its packets. Read-only
+ * for programs. Writer: worker. */
+enum np_guard_action {
+	NP_GUARD_DENY = 1,
+};
+struct np_guard_net {
+	__u32 prefixlen;
+	__u8 ip[16];
+};
+struct np_guard_rule {
+	__u32 action; /* enum np_guard_action */
+};
+NP_ABI_ASSERT(sizeof(struct np_guard_net) == 20);
+NP_ABI_ASSERT(sizeof(struct np_guard_rule) == 4);
+
+/*
+ * np_guard_dst, HASH: destination of new connections -> its bucket. The address 0.0.0.0 or ::
+ * stands for every address of this node. The bucket is one instant, up to which connections are
+ * paid for: each one let in moves it by interval_ns, by compare-and-swap. Made and removed by the
+ * worker, which keeps the counters when it changes a limit; programs write tat_ns and counters.
+ */
+struct np_guard_key {
+	__u8 ip[16];
+	__u16 port;
+	__u8 pad[2];
+};
+#define NP_GUARD_SHED 0x01 /* np_guard_dst.flags: nothing new while the daemon is overloaded */
+struct np_guard_dst {
+	__u64 tat_ns;	   /* CLOCK_MONOTONIC */
+	__u64 interval_ns; /* 1 s / rate; 0: no limit */
+	__u64 slack_ns;	   /* how far tat_ns may be ahead of now: (burst - 1) * interval_ns */
+	__u64 passed;
+	__u64 limited;
+	__u64 shed;
+	__u32 rate; /* as asked for, to be read */
+	__u32 burst;
+	__u32 flags; /* NP_GUARD_* */
+	__u8 pad[4];
+};
+#define NP_GUARD_RATE_MAX  1000000
+#define NP_GUARD_BURST_MAX 1000000
+NP_ABI_ASSERT(sizeof(struct np_guard_key) == 20);
+NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_guard_key, port) == 16);
+NP_ABI_ASSERT(sizeof(struct np_guard_dst) == 64);
+NP_ABI_ASSERT(NP_ABI_OFFSET(struct np_guard_dst, rate) == 48);
+
+/* np_guard_st, PERCPU_ARRAY 1: as np_stats, one exit for each packet that np_guard or np_guard_tc
+ * sees. */
+#define NP_GUARD_EXITS(X)                                                                          \
+	X(pass_not_ip, "not IP: ARP and others")                                                   \
+	X(pass_proto, "IP, not TCP")                                                               \
+	X(pass_fragment, "later fragment: its first one was judged")                               \
+	X(pass_segment, "TCP segment that opens no connection")                                    \
+	X(pass_unguarded, "new connection to a destination without a limit")                       \
+	X(pass_syn, "new connection within the limit of its destination")                          \
+	X(pass_bad, "header cut or malformed, left to the host")                                   \
+	X(drop_denied, "source on the deny list")                                                  \
+	X(drop_limited, "new connection above the limit of its destination")                       \
+	X(drop_overload, "new connection while the daemon sheds load")                             \
+	X(drop_chain, "more IPv6 extension headers than anything sends")
+#define NP_GUARD_CAUSES(X)                                                                         \
+	X(stale_overload, "cause: overload is set, but nobody has been alive to mean it")          \
+	X(contended, "cause: limited, because other CPUs took the tokens in between")
+#define NP_GUARD_STATS(X)                                                                          \
+	NP_GUARD_EXITS(X)                                                                          \
+	NP_GUARD_CAUSES(X)
+
+#define NP_GUARD_FIELD(name, help) __u64 name;
+struct np_guard_st {
+	NP_GUARD_STATS(NP_GUARD_FIELD)
+};
+#undef NP_GUARD_FIELD
+NP_ABI_ASSERT(sizeof(struct np_guard_st) == 13 * 8);
+
 /* np_events, RINGBUF, written only while NP_LIVE_EVENTS is set. */
 enum np_event_kind {
 	NP_EVENT_OPEN = 1, /* of a flow: `key` is its key */
@@ -401,7 +478,7 @@ NP_ABI_ASSERT(sizeof(struct np_note_args) == 72);
 struct np_sweep_args {
 	__u64 closed_ttl_ns; /* in: a closed record is kept this long */
 	__u64 syn_ttl_ns;    /* in: a SYN that was never answered */
-	__u64 idle_ttl_ns;   /* in: FIN state, or a pod that is gone */
+	__u64 idle_ttl_ns;   /* in: FIN state */
 	__u64 live;	     /* out: records left, not closed */
 	__u64 closed;	     /* out: records left, closed */
 	__u64 removed;	     /* out */

@@ -68,12 +68,17 @@ std::string IpAddress::to_string() const {
 
 std::string_view IpAddress::format(std::array<char, kTextBytesMax>& buffer) const {
   static_assert(kTextBytesMax >= INET6_ADDRSTRLEN);
-  if (is_v4()) {
-    ::inet_ntop(AF_INET, &bytes[12], buffer.data(), kTextBytesMax);
-  } else {
+  if (!is_v4()) {
     ::inet_ntop(AF_INET6, bytes.data(), buffer.data(), kTextBytesMax);
+    return buffer.data();
   }
-  return buffer.data();
+  // Once per request: the library's way through printf costs ten times as much.
+  char* out = buffer.data();
+  for (size_t i = 12; i < bytes.size(); ++i) {
+    if (i > 12) *out++ = '.';
+    out = std::to_chars(out, buffer.data() + buffer.size(), bytes[i]).ptr;
+  }
+  return {buffer.data(), static_cast<size_t>(out - buffer.data())};
 }
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view text) {

@@ -3,6 +3,7 @@
 // Field says how long the bytes live.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -12,11 +13,25 @@ namespace np {
 struct Field {
   std::string_view name;   // as received; compare with equals_ignoring_case
   std::string_view value;  // leading and trailing blanks removed
+  // Accepted by a parser as a field that is passed on, and in memory just as it is written: name,
+  // colon, blank, value, CRLF. False for whatever was made or changed here.
+  bool is_line = false;
+
+  // With its CRLF; only when is_line.
+  std::string_view line() const {
+    return {name.data(), static_cast<size_t>(value.data() - name.data()) + value.size() + 2};
+  }
 };
 using FieldSpan = std::span<const Field>;
 
-char ascii_lower(char c);
-bool equals_ignoring_case(std::string_view a, std::string_view b);
+constexpr char ascii_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+// Of two texts of the same size.
+bool has_same_letters(const char* a, const char* b, size_t size);
+inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && has_same_letters(a.data(), b.data(), a.size());
+}
 
 // The first field with that name, or null.
 const Field* find_field(FieldSpan fields, std::string_view name);

@@ -20,6 +20,7 @@ struct TraceIds {
   uint64_t client_span = 0;  // of the caller's side
   uint64_t server_span = 0;  // of the called side: what the endpoint is told
   bool sampled = false;
+  bool debug = false;  // and a collector must not drop it either
   bool is_on() const { return (trace_high | trace_low) != 0; }
 };
 
@@ -31,14 +32,18 @@ struct RequestReport {
   uint64_t request_bytes = 0, response_bytes = 0;  // of bodies; of connections when opaque
   // Together with status and reason these name the kind of request. Stable within a worker.
   uint32_t workload_id = 0, route_id = 0, cluster_id = 0, endpoint_id = 0;
+  uint32_t pod_id = 0;  // of the caller, when captured
   uint16_t status = 0;  // given to the client; 0: none
   uint8_t reason = 0;   // EndReason
   Outcome outcome = Outcome::kCompleted;
-  bool opaque = false;      // a connection of opaque TCP, or a tunnel
-  bool gateway = false;     // came in through a gateway; else captured
+  bool opaque = false;   // a connection of opaque TCP, or a tunnel
+  bool gateway = false;  // came in through a gateway; else captured
+  // False: its ids are of a policy that was replaced meanwhile.
+  bool is_of_latest_policy = true;
   bool is_failure = false;  // 5xx, or no whole answer
   uint32_t retries = 0;
-  Duration delay{};  // injected
+  bool retries_used_up = false;  // and the last answer was a failure, too
+  Duration delay{};              // injected
   // Injected; 0: none.
   uint16_t fault_status = 0;
   static constexpr uint16_t kFaultReset = UINT16_MAX;
@@ -55,7 +60,8 @@ struct RequestTexts {
   std::string_view cluster, legacy_cluster, host, subset;
   std::string_view gateway;  // "ns/name"
   // The caller, when it is a pod of this node; the endpoint, when it is a pod that is known.
-  std::string_view source_pod, source_namespace, source_app, source_version, source_service;
+  std::string_view source_pod, source_workload, source_namespace, source_app, source_version,
+      source_service;
   std::string_view endpoint_pod, endpoint_app, endpoint_version;  // pod: "ns/name"
   SocketAddress client, dialled, endpoint;                        // port 0: none
 };
@@ -70,8 +76,10 @@ class ReportSource {
 class RequestObserver {
  public:
   virtual ~RequestObserver() = default;
-  // Where the engine counts what concerns a cluster; called when a policy comes into force. The
-  // same name gets the same place, for as long as the memory lives.
+  // A policy came into force: the ids of reports may mean something else from now on.
+  virtual void on_policy() = 0;
+  // Where the engine counts what concerns a cluster; asked behind on_policy(). The same name gets
+  // the same place, for as long as the memory lives.
   virtual ClusterCounters& cluster_counters(std::string_view name) = 0;
   virtual void on_opened(const RequestReport& report, const ReportSource& source) = 0;
   virtual void on_ended(const RequestReport& report, const ReportSource& source) = 0;

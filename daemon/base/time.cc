@@ -21,6 +21,10 @@ Instant monotonic_now() {
   return instant_from_ns(read_clock(CLOCK_MONOTONIC));
 }
 
+uint64_t thread_cpu_ns() {
+  return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t wall_clock_ns() {
   return read_clock(CLOCK_REALTIME);
 }

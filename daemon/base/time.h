@@ -32,5 +32,7 @@ inline uint64_t to_ns(Instant instant) {
 Instant monotonic_now();
 // Reads CLOCK_REALTIME as nanoseconds since 1970. Same restriction.
 uint64_t wall_clock_ns();
+// Nanoseconds of CPU time that the calling thread has used. Same restriction.
+uint64_t thread_cpu_ns();
 
 }  // namespace np

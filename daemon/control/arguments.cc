@@ -31,6 +31,14 @@ bool Arguments::flag(const char* key) {
   return false;
 }
 
+uint64_t Arguments::number(const char* key, uint64_t fallback) {
+  const auto at = request_.find(key);
+  if (at == request_.end()) return fallback;
+  if (at->is_number_unsigned()) return at->get<uint64_t>();
+  complain(key, "a whole number");
+  return fallback;
+}
+
 std::vector<std::string> Arguments::texts(const char* key) {
   std::vector<std::string> values;
   const auto at = request_.find(key);

@@ -4,6 +4,7 @@
 // nlohmann stays out of other headers.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
@@ -27,6 +28,7 @@ class Arguments {
 
   std::string text(const char* key, std::string fallback = "");
   bool flag(const char* key);
+  uint64_t number(const char* key, uint64_t fallback);
   std::vector<std::string> texts(const char* key);
   policy::Labels labels(const char* key);
   std::vector<GivenFile> files();

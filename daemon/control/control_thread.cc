@@ -68,7 +68,8 @@ Result<void> ControlThread::run(int stop_fd) {
   NP_CHECK(server_ != nullptr);
   for (bool stopped = false; !stopped;) {
     const Instant now = monotonic_now();
-    const Instant deadline = std::min(server_->next_deadline(), resolver_->next_deadline(now));
+    Instant deadline = std::min(server_->next_deadline(), resolver_->next_deadline(now));
+    if (seams_.watch != nullptr) deadline = std::min(deadline, seams_.watch->next_deadline());
     step(milliseconds_until(deadline, now), stop_fd, stopped);
   }
   return ok();
@@ -95,11 +96,16 @@ void ControlThread::step(int timeout_milliseconds, int stop_fd, bool& stopped) {
     follow_names();
   }
   server_->on_poll(all.subspan(1, server_end - 1), now);
-  if (polls.size() > resolver_end && polls[resolver_end].revents != 0) log_ejections();
+  if (seams_.watch == nullptr) return;
+  if (polls[resolver_end].revents != 0 || seams_.watch->next_deadline() <= now) log_notes();
 }
 
-void ControlThread::log_ejections() {
-  for (const EjectionNote& note : seams_.watch->take_notes()) {
+void ControlThread::log_notes() {
+  for (const EndpointNote& note : seams_.watch->take_notes()) {
+    if (note.service_id == 0) {
+      log_info(note.text);
+      continue;
+    }
     log_warn("ejection: " + service_text(controller_->snapshot(), note.service_id) + ": " +
              note.text);
   }

@@ -40,7 +40,7 @@ class ControlThread {
 
  private:
   void follow_names();
-  void log_ejections();
+  void log_notes();
   void step(int timeout_milliseconds, int stop_fd, bool& stopped);
 
   ControlOptions options_;

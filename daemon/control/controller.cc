@@ -38,7 +38,14 @@ std::vector<PodRegistration> without(std::vector<PodRegistration> pods, const st
 }  // namespace
 
 Controller::Controller(const Seams& seams, StateFile* state)
-    : state_(state), data_path_(seams), pods_(seams.attacher) {}
+    : state_(state),
+      watcher_(seams.policies),
+      acceleration_(seams.acceleration),
+      data_path_(seams),
+      pods_(seams.attacher),
+      guard_(seams.guard, [this] {
+        return save(store_.objects(), store_.next_sequence(), pods_.all(), generation_);
+      }) {}
 
 // ---- start ------------------------------------------------------------------------------------
 
@@ -46,6 +53,7 @@ void Controller::restore(SavedState saved) {
   generation_ = saved.generation;
   store_.restore(std::move(saved.objects), saved.next_sequence);
   pods_.restore(std::move(saved.pods));
+  guard_.restore(std::move(saved.guard));
 }
 
 Result<void> Controller::start() {
@@ -68,6 +76,9 @@ Result<void> Controller::start() {
   diagnostics_ = std::move(first.diagnostics);
   held_ = std::move(first.held);
   pods_.attach_all(*data_path_.current());
+  guard_.start();
+  tell_policies();
+  test_acceleration();
   log_info("policy: " + std::to_string(store_.objects().size()) + " objects, " +
            std::to_string(pods_.all().size()) + " pods, generation " + std::to_string(generation_));
   return ok();
@@ -180,6 +191,8 @@ ChangeAnswer Controller::commit(Plan plan, const std::vector<PodRegistration>& p
   diagnostics_ = std::move(candidate.diagnostics);
   held_ = std::move(candidate.held);
   store_.commit(std::move(plan));
+  tell_policies();
+  test_acceleration();
   log_changes(answer.changes, peer);
   return answer;
 }
@@ -201,7 +214,31 @@ std::optional<Error> Controller::put_in_effect(const Plan& plan, Candidate& cand
 Result<void> Controller::save(const std::vector<policy::Object>& objects, uint64_t next_sequence,
                               const std::vector<PodRegistration>& pods, uint64_t generation) {
   if (state_ == nullptr) return ok();
-  return state_->save(to_json_text({generation, next_sequence, objects, pods}));
+  return state_->save(to_json_text({generation, next_sequence, objects, pods, guard_.settings()}));
+}
+
+void Controller::tell_policies() const {
+  if (watcher_ == nullptr) return;
+  std::vector<PolicyNote> notes;
+  for (const policy::Object& object : store_.objects()) {
+    const ObjectStatus& status = statuses_.of(object.id);
+    notes.push_back({object.id.kind, object.id.ns, object.id.name, to_text(status), status.reason,
+                     status.warnings, status.hosts});
+  }
+  watcher_->on_policies(std::move(notes));
+}
+
+bool Controller::asks_acceleration() const {
+  return std::any_of(model_.traffic.begin(), model_.traffic.end(),
+                     [](const policy::HostTraffic& one) { return one.asks_acceleration; });
+}
+
+// Once, when the first policy asks; nobody waits for it, because nothing depends on it.
+void Controller::test_acceleration() {
+  if (acceleration_ == nullptr || !asks_acceleration()) return;
+  if (acceleration_->state().phase != AccelerationState::Phase::kUntested) return;
+  const Result<void> started = acceleration_->start();
+  if (!started) log_warn("acceleration: " + started.error().to_string());
 }
 
 void Controller::log_changes(const std::vector<Change>& changes, const Peer& peer) const {
@@ -223,6 +260,7 @@ Result<void> Controller::set_dns(policy::DnsAnswers answers) {
     return installed;
   }
   statuses_ = StatusBoard(model_, diagnostics_, *snapshot, held_);
+  tell_policies();
   return ok();
 }
 
@@ -296,6 +334,7 @@ ChangeAnswer Controller::remove_pod(const std::string& ns, const std::string& na
 
 Result<void> Controller::detach_all(const Peer& peer) {
   NP_TRY(pods_.detach_all());
+  guard_.forget_places();
   log_info("capture detached from every pod by uid " + std::to_string(peer.uid));
   return save(store_.objects(), store_.next_sequence(), pods_.all(), generation_);
 }

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "control/data_path.h"
+#include "control/guard_book.h"
 #include "control/object_store.h"
 #include "control/pod_registry.h"
 #include "control/state_codec.h"
@@ -60,11 +61,17 @@ class Controller {
   // Every service with all its endpoints, as if no rule narrowed them: for people who look.
   std::shared_ptr<const policy::Snapshot> compile_registry() const;
 
+  // A policy in force has `acceleration: sockmap`.
+  bool asks_acceleration() const;
+
+  GuardBook& guard() { return guard_; }
   const ObjectStore& store() const { return store_; }
   const StatusBoard& statuses() const { return statuses_; }
   const PodRegistry& pods() const { return pods_; }
   const policy::Model& model() const { return model_; }
+  const policy::Diagnostics& diagnostics() const { return diagnostics_; }
   const policy::Snapshot& snapshot() const { return *data_path_.current(); }
+  const DataPath::SnapshotPointer& snapshot_pointer() const { return data_path_.current(); }
   const std::string& listener_problem() const { return data_path_.listener_problem(); }
 
  private:
@@ -93,11 +100,16 @@ class Controller {
                                      const std::vector<PodRegistration>& pods);
   Result<void> save(const std::vector<policy::Object>& objects, uint64_t next_sequence,
                     const std::vector<PodRegistration>& pods, uint64_t generation);
+  void tell_policies() const;
+  void test_acceleration();
   void log_changes(const std::vector<Change>& changes, const Peer& peer) const;
 
   StateFile* state_;
+  PolicyWatcher* watcher_;          // may be null
+  AccelerationHost* acceleration_;  // may be null
   DataPath data_path_;
   PodRegistry pods_;
+  GuardBook guard_;
   ObjectStore store_;
   policy::IdTable ids_;
   policy::Model model_;

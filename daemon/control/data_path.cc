@@ -90,7 +90,23 @@ Result<void> DataPath::install(SnapshotPointer next) {
   auto result = run_steps(next, published);
   if (!result) return put_back(std::move(result).error(), published);
   current_ = std::move(next);
+  expose();
   return ok();
+}
+
+// What listens sheds load at the uplink already. No policy fails for it.
+void DataPath::expose() const {
+  if (seams_.guard == nullptr) return;
+  std::vector<SocketAddress> listeners = binds_of(*current_);
+  const IpAddress any_v4 = IpAddress::v4(0, 0, 0, 0);
+  const size_t count = listeners.size();
+  for (size_t i = 0; i < count; ++i) {
+    const SocketAddress bind = listeners[i];
+    // "::" takes IPv4 as well.
+    if (bind.ip == IpAddress{}) listeners.push_back({any_v4, bind.port});
+  }
+  const auto exposed = seams_.guard->set_exposed(listeners);
+  if (!exposed) log_warn("guard: " + exposed.error().to_string());
 }
 
 }  // namespace np::control

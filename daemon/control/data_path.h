@@ -9,21 +9,33 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/acceleration.h"
+#include "control/guard.h"
+#include "control/overload.h"
 #include "control/seams.h"
 #include "policy/snapshot.h"
 
 namespace np::control {
 
-// What main wires. `capture` and `attacher` are null with --no-capture; `counters` and `lifecycle`
+// What main wires. `capture` to `acceleration` are null with --no-capture; those behind `listeners`
 // may be null. All outlive the control thread.
 struct Seams {
   SnapshotSink* sink = nullptr;
   ListenerHost* listeners = nullptr;
   CaptureTable* capture = nullptr;
+  CaptureProbe* probe = nullptr;
   PodAttacher* attacher = nullptr;
+  FlowResetter* resetter = nullptr;
+  GuardHost* guard = nullptr;
+  AccelerationHost* acceleration = nullptr;
   CounterSource* counters = nullptr;
   EndpointWatch* watch = nullptr;
+  LimitWatch* limits = nullptr;
   Lifecycle* lifecycle = nullptr;
+  NodeInspector* inspector = nullptr;
+  PolicyWatcher* policies = nullptr;
+  Reporter* reporter = nullptr;
+  OverloadSource* overload = nullptr;
 };
 
 class DataPath {
@@ -44,6 +56,7 @@ class DataPath {
   Result<void> open_listeners(const policy::Snapshot& next);
   Result<void> run_steps(const SnapshotPointer& next, bool& published);
   Error put_back(Error why, bool published);
+  void expose() const;
 
   Seams seams_;
   SnapshotPointer current_;

@@ -11,7 +11,13 @@
 
 #include "base/address.h"
 #include "base/result.h"
+#include "base/time.h"
+#include "control/check.h"
 #include "policy/snapshot.h"
+
+namespace np::policy {
+struct CounterLimit;
+}
 
 namespace np::control {
 
@@ -30,6 +36,22 @@ class CaptureTable {
   virtual ~CaptureTable() = default;
   virtual Result<void> add(const policy::Snapshot& snapshot) = 0;
   virtual Result<void> retire(const policy::Snapshot& snapshot) = 0;
+};
+
+// What the kernel would do with a new connection of a pod, replayed from its maps.
+struct CaptureVerdict {
+  enum class Outcome : uint8_t { kCaptured, kDirect, kRefused, kDropped };
+  Outcome outcome = Outcome::kDirect;
+  std::string counter;             // of np_stats, that such a packet counts
+  std::string reason;              // for people
+  std::vector<std::string> steps;  // what was read, in the order in which the program reads it
+};
+class CaptureProbe {
+ public:
+  virtual ~CaptureProbe() = default;
+  // `ifindex`: the host end of the pod's veth.
+  virtual CaptureVerdict verdict(const IpAddress& source, uint32_t ifindex,
+                                 const SocketAddress& dialled) = 0;
 };
 
 struct PodAttachment {
@@ -70,6 +92,22 @@ class Lifecycle {
   virtual Result<void> drain() = 0;
 };
 
+// What only a privileged look at the node can tell, for `nodectl doctor`: hooks and who else sits
+// on them, pins, signs of life, settings. By messages to the supervisor.
+class NodeInspector {
+ public:
+  virtual ~NodeInspector() = default;
+  virtual Result<std::vector<Check>> inspect() = 0;
+};
+
+// Connections that the kernel lets pass because they began before their policy (R5).
+class FlowResetter {
+ public:
+  virtual ~FlowResetter() = default;
+  // For this long, their segments draw RST, so that the next connection is captured.
+  virtual void reset_uncaptured_flows(Duration window) = 0;
+};
+
 // Gateway listeners in the host netns; the supervisor opens them and keeps them for the next
 // worker.
 class ListenerHost {
@@ -82,16 +120,16 @@ class ListenerHost {
 // How one endpoint of a service stands with the shards: ejected, and why.
 struct EndpointStanding {
   SocketAddress address;
-  std::string state;                              // "in service", "on probation" or "ejected"
-  std::string reason;                             // of the latest ejection; "" when there was none
+  std::string state;   // "in service", "on probation", "unhealthy" or "ejected"
+  std::string reason;  // why it is out, or would be if no mode were shadow; "" when it is not
   uint64_t since_unix_ns = 0, until_unix_ns = 0;  // of an ejection in force; else 0
   uint32_t ejections = 0;                         // ever
   uint32_t unanswered = 0;                        // requests under probation
   std::vector<std::string> failures;              // the latest ones, the last one last
 };
-struct EjectionNote {
-  uint32_t service_id = 0;
-  std::string text;  // "10.1.0.2:9080 ejected for 30s: ..."
+struct EndpointNote {
+  uint32_t service_id = 0;  // 0: the text says what it is about
+  std::string text;         // "10.1.0.2:9080 ejected for 30s: ..."
 };
 class EndpointWatch {
  public:
@@ -99,9 +137,26 @@ class EndpointWatch {
   virtual std::vector<EndpointStanding> standing(uint32_t service_id) = 0;
   // False: it is not ejected.
   virtual bool uneject(uint32_t service_id, const SocketAddress& address) = 0;
-  // Readable when take_notes() has something new.
+  // Readable when take_notes() has something new, or next_deadline() may have come nearer.
   virtual int fd() const = 0;
-  virtual std::vector<EjectionNote> take_notes() = 0;
+  // When take_notes() has something that is held back for now; kNever: nothing is.
+  virtual Instant next_deadline() = 0;
+  virtual std::vector<EndpointNote> take_notes() = 0;
+};
+
+// How full limits are now, over all shards.
+struct LimitFill {
+  uint32_t running = 0, waiting = 0, retries = 0, connections = 0;
+  uint64_t rejected = 0;  // since the worker began
+};
+class LimitWatch {
+ public:
+  virtual ~LimitWatch() = default;
+  // `caller`: a workload, 0 for the node. All zero where nobody has asked yet.
+  virtual LimitFill fill(uint32_t cluster_id, uint32_t caller) = 0;
+  // Of one counter of a quota: what is spent in the window that runs now.
+  virtual int64_t spent(uint32_t quota_id, const policy::CounterLimit& limit,
+                        const std::string& tuple) = 0;
 };
 
 // What `nodectl status`, `endpoints` and `top` show of the data path.
@@ -116,6 +171,35 @@ class CounterSource {
   // What each captured pod uses of the node, and where it was kept from using more; by pod id.
   virtual std::map<uint32_t, std::vector<NamedCounter>> pod_use() = 0;
   virtual std::vector<std::string> probe_report() = 0;  // kernel features: found, used instead
+};
+
+// For people who look at policy without asking the control thread: told after each change.
+struct PolicyNote {
+  std::string kind, ns, name;
+  std::string status, reason;  // as `nodectl get` says them
+  std::vector<std::string> warnings, hosts;
+};
+class PolicyWatcher {
+ public:
+  virtual ~PolicyWatcher() = default;
+  virtual void on_policies(std::vector<PolicyNote> notes) = 0;
+};
+
+// What the daemon tells about requests, as JSON text: what the admin pages get, too.
+struct TraceFilter {
+  uint32_t limit = 20;
+  uint64_t min_duration_us = 0;
+  bool errors_only = false;
+  std::string service;  // that takes part; empty: any
+};
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual std::string overview() = 0;
+  virtual std::string traces(const TraceFilter& filter) = 0;  // newest first
+  virtual std::string trace(const std::string& id) = 0;       // empty: not kept (any more)
+  // Captured connections that are open, all of them, in no order.
+  virtual std::string connections() = 0;
 };
 
 }  // namespace np::control

@@ -63,6 +63,41 @@ PodRegistration pod_from(const Json& json) {
   return pod;
 }
 
+Json to_json(const GuardSettings& guard) {
+  Json places = Json::array(), denied = Json::array(), limits = Json::array();
+  for (const GuardPlace& place : guard.places) {
+    places.push_back({{"ifname", place.ifname}, {"mode", place.mode}});
+  }
+  for (const IpPrefix& prefix : guard.denied) denied.push_back(prefix.to_string());
+  for (const GuardLimit& limit : guard.limits) {
+    limits.push_back({{"destination", limit.destination.to_string()},
+                      {"rate", limit.rate},
+                      {"burst", limit.burst},
+                      {"sheds", limit.sheds}});
+  }
+  return {
+      {"places", std::move(places)}, {"denied", std::move(denied)}, {"limits", std::move(limits)}};
+}
+
+GuardSettings guard_from(const Json& json) {
+  GuardSettings guard;
+  for (const Json& place : json.at("places")) {
+    guard.places.push_back(
+        {place.at("ifname").get<std::string>(), place.at("mode").get<std::string>()});
+  }
+  for (const Json& text : json.at("denied")) {
+    const auto prefix = IpPrefix::parse(text.get<std::string>());
+    if (prefix) guard.denied.push_back(*prefix);
+  }
+  for (const Json& limit : json.at("limits")) {
+    const auto destination = SocketAddress::parse(limit.at("destination").get<std::string>());
+    if (!destination) continue;
+    guard.limits.push_back({*destination, limit.at("rate").get<uint32_t>(),
+                            limit.at("burst").get<uint32_t>(), limit.at("sheds").get<bool>()});
+  }
+  return guard;
+}
+
 }  // namespace
 
 std::string to_json_text(const SavedState& state) {
@@ -70,7 +105,8 @@ std::string to_json_text(const SavedState& state) {
                {"generation", state.generation},
                {"next_sequence", state.next_sequence},
                {"objects", Json::array()},
-               {"pods", Json::array()}};
+               {"pods", Json::array()},
+               {"guard", to_json(state.guard)}};
   for (const policy::Object& object : state.objects) json["objects"].push_back(to_json(object));
   for (const PodRegistration& pod : state.pods) json["pods"].push_back(to_json(pod));
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -93,6 +129,7 @@ Result<SavedState> parse_saved_state(std::string_view text) {
       PodRegistration registration = pod_from(pod);
       if (check_registration(registration)) state.pods.push_back(std::move(registration));
     }
+    if (json.contains("guard")) state.guard = guard_from(json["guard"]);
     return state;
   } catch (const Json::exception& problem) {
     return unreadable(problem.what());

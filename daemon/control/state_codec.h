@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the state file holds, as JSON text: accepted objects and pod registrations. Pure functions.
+// What the state file holds, as JSON text: accepted objects, pod registrations,
+// the guard. Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/guard.h"
 #include "control/pod_registry.h"
 #include "policy/object.h"
 
@@ -18,6 +20,7 @@ struct SavedState {
   uint64_t next_sequence = 1;  // of the object store
   std::vector<policy::Object> objects;
   std::vector<PodRegistration> pods;
+  GuardSettings guard;
 };
 
 std::string to_json_text(const SavedState& state);

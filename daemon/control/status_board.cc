@@ -96,6 +96,10 @@ void StatusBoard::add_hosts(const policy::Model& model) {
   }
   for (const policy::DestinationPolicy& policy : model.destinations)
     add(policy.origin, policy.host);
+  for (const policy::HostTraffic& traffic : model.traffic) add(traffic.origin, traffic.host);
+  for (const policy::RateLimit& limit : model.rate_limits) {
+    for (const policy::RateLimit::Target& target : limit.services) add(limit.origin, target.host);
+  }
   for (const policy::QuotaSpecBinding& binding : model.mixer.quota_spec_bindings) {
     for (const policy::QuotaSpecBinding::Target& target : binding.services) {
       add(binding.origin, target.host);

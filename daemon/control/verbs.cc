@@ -11,8 +11,13 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "control/acceleration_view.h"
 #include "control/arguments.h"
+#include "control/doctor_view.h"
 #include "control/endpoint_view.h"
+#include "control/explain_view.h"
+#include "control/guard_verbs.h"
+#include "control/overload_view.h"
 #include "control/resource_name.h"
 #include "control/views.h"
 
@@ -27,6 +32,7 @@ struct Context {
 };
 
 constexpr const char* kDefaultNamespace = "default";
+constexpr uint64_t kTracesMax = 1000;  // in one answer
 
 // ---- objects in ---------------------------------------------------------------------------------
 
@@ -187,7 +193,7 @@ Json do_get(Context& context, Arguments& arguments) {
   query.ns = arguments.text("namespace", kDefaultNamespace);
   query.all_namespaces = arguments.flag("all_namespaces");
   if (!arguments.problem().empty()) return refusal(arguments.problem());
-  return view_objects(context.controller, query);
+  return view_objects(context.controller, query, context.seams.acceleration);
 }
 
 Json do_endpoints(Context& context, Arguments& arguments) {
@@ -205,6 +211,18 @@ Json do_uneject(Context& context, Arguments& arguments) {
   log_info("uneject " + address + " of " + service + " asked by uid " +
            std::to_string(context.peer.uid));
   return uneject_endpoint(context.controller, context.seams.watch, service, ns, address);
+}
+
+Json do_explain(Context& context, Arguments& arguments) {
+  policy::QuestionText text;
+  text.from = arguments.text("from");
+  text.to = arguments.text("to");
+  text.ns = arguments.text("namespace", kDefaultNamespace);
+  text.method = arguments.text("method", text.method);
+  text.path = arguments.text("path", text.path);
+  text.headers = arguments.texts("headers");
+  if (!arguments.problem().empty()) return refusal(arguments.problem());
+  return view_explanation(context.controller, context.seams, text);
 }
 
 Json do_status(Context& context, Arguments&) {
@@ -227,10 +245,42 @@ Json do_status(Context& context, Arguments&) {
           {"pods", context.controller.pods().all().size()},
           {"shards", context.info.shards},
           {"capture", context.seams.attacher != nullptr},
+          {"acceleration", acceleration_text(context.controller, context.seams.acceleration)},
           {"listener_problem", context.controller.listener_problem()},
           {"unexpected", g_unexpected_count.load(std::memory_order_relaxed)},
+          {"overload", view_overload(context.seams)},
           {"counters", std::move(counters)},
           {"probe", std::move(probe)}};
+}
+
+Json do_doctor(Context& context, Arguments&) {
+  return view_doctor(context.controller, context.seams, context.info);
+}
+
+// ---- the guard of the uplinks,
+// acceleration-------------------------------------------------------
+
+Json do_guard_attach(Context& context, Arguments& arguments) {
+  return guard_attach(context.controller.guard(), arguments, context.peer);
+}
+Json do_guard_detach(Context& context, Arguments& arguments) {
+  return guard_detach(context.controller.guard(), arguments, context.peer);
+}
+Json do_guard_deny(Context& context, Arguments& arguments) {
+  return guard_deny(context.controller.guard(), arguments, context.peer);
+}
+Json do_guard_limit(Context& context, Arguments& arguments) {
+  return guard_limit(context.controller.guard(), arguments, context.peer);
+}
+Json do_guard_status(Context& context, Arguments&) {
+  return view_guard(context.controller.guard());
+}
+
+Json do_acceleration(Context& context, Arguments&) {
+  return view_acceleration(context.controller, context.seams.acceleration);
+}
+Json do_acceleration_test(Context& context, Arguments&) {
+  return test_acceleration(context.seams.acceleration, context.peer);
 }
 
 // ---- the daemon itself --------------------------------------------------------------------------
@@ -251,19 +301,96 @@ Json do_detach(Context& context, Arguments&) {
   return {{"ok", true}};
 }
 
+Json do_flows_reset(Context& context, Arguments& arguments) {
+  constexpr uint64_t kWindowMinMs = 1000;
+  constexpr uint64_t kWindowMaxMs = 3'600'000;
+  const uint64_t window_ms = arguments.number("window_ms", 0);
+  if (!arguments.problem().empty()) return refusal(arguments.problem());
+  if (window_ms < kWindowMinMs || window_ms > kWindowMaxMs) {
+    return refusal("window_ms: found " + std::to_string(window_ms) + "; allowed: " +
+                   std::to_string(kWindowMinMs) + " to " + std::to_string(kWindowMaxMs));
+  }
+  if (context.seams.resetter == nullptr) {
+    return refusal("nothing is captured here (--no-capture): there is nothing to reset");
+  }
+  log_info("flows reset for " + std::to_string(window_ms) + " ms asked by uid " +
+           std::to_string(context.peer.uid));
+  context.seams.resetter->reset_uncaptured_flows(std::chrono::milliseconds(window_ms));
+  return {{"ok", true}, {"window_ms", window_ms}};
+}
+
+// ---- what is told about requests --------------------------------------------------------------
+
+// Is JSON text already, and may be long: it goes into the answer as it is.
+std::string with_report(const std::string& report) {
+  return "{\"ok\":true,\"report\":" + report + "}";
+}
+
+std::string do_overview(Context& context, Arguments&) {
+  return with_report(context.seams.reporter->overview());
+}
+
+std::string do_traces(Context& context, Arguments& arguments) {
+  TraceFilter filter;
+  filter.service = arguments.text("service", "");
+  filter.errors_only = arguments.flag("errors");
+  filter.min_duration_us = arguments.number("min_duration_us", 0);
+  filter.limit = static_cast<uint32_t>(
+      std::min<uint64_t>(arguments.number("limit", filter.limit), kTracesMax));
+  if (!arguments.problem().empty()) return dump(refusal(arguments.problem()));
+  return with_report(context.seams.reporter->traces(filter));
+}
+
+std::string do_trace(Context& context, Arguments& arguments) {
+  const std::string id = arguments.text("id");
+  if (!arguments.problem().empty()) return dump(refusal(arguments.problem()));
+  const std::string report = context.seams.reporter->trace(id);
+  if (report.empty()) return dump(refusal("no trace \"" + id + "\" is kept (any more)"));
+  return with_report(report);
+}
+
+std::string do_connections(Context& context, Arguments&) {
+  return with_report(context.seams.reporter->connections());
+}
+
+struct ReportEntry {
+  std::string_view name;
+  std::string (*run)(Context&, Arguments&);
+};
+constexpr std::array kReports = {ReportEntry{"overview", do_overview},
+                                 ReportEntry{"connections", do_connections},
+                                 ReportEntry{"traces", do_traces}, ReportEntry{"trace", do_trace}};
+
 struct VerbEntry {
   std::string_view name;
   bool writes;
   Json (*run)(Context&, Arguments&);
 };
 constexpr std::array kVerbs = {
-    VerbEntry{"apply", true, do_apply},        VerbEntry{"create", true, do_create},
-    VerbEntry{"replace", true, do_replace},    VerbEntry{"delete", true, do_delete},
-    VerbEntry{"diff", false, do_diff},         VerbEntry{"get", false, do_get},
-    VerbEntry{"pod-add", true, do_pod_add},    VerbEntry{"pod-remove", true, do_pod_remove},
-    VerbEntry{"pod-list", false, do_pod_list}, VerbEntry{"endpoints", false, do_endpoints},
-    VerbEntry{"uneject", true, do_uneject},    VerbEntry{"status", false, do_status},
-    VerbEntry{"drain", true, do_drain},        VerbEntry{"detach", true, do_detach},
+    VerbEntry{"apply", true, do_apply},
+    VerbEntry{"create", true, do_create},
+    VerbEntry{"replace", true, do_replace},
+    VerbEntry{"delete", true, do_delete},
+    VerbEntry{"diff", false, do_diff},
+    VerbEntry{"get", false, do_get},
+    VerbEntry{"pod-add", true, do_pod_add},
+    VerbEntry{"pod-remove", true, do_pod_remove},
+    VerbEntry{"pod-list", false, do_pod_list},
+    VerbEntry{"endpoints", false, do_endpoints},
+    VerbEntry{"uneject", true, do_uneject},
+    VerbEntry{"status", false, do_status},
+    VerbEntry{"explain", false, do_explain},
+    VerbEntry{"doctor", false, do_doctor},
+    VerbEntry{"drain", true, do_drain},
+    VerbEntry{"detach", true, do_detach},
+    VerbEntry{"flows-reset", true, do_flows_reset},
+    VerbEntry{"acceleration", false, do_acceleration},
+    VerbEntry{"acceleration-test", true, do_acceleration_test},
+    VerbEntry{"guard-attach", true, do_guard_attach},
+    VerbEntry{"guard-detach", true, do_guard_detach},
+    VerbEntry{"guard-deny", true, do_guard_deny},
+    VerbEntry{"guard-limit", true, do_guard_limit},
+    VerbEntry{"guard-status", false, do_guard_status},
 };
 
 }  // namespace
@@ -275,6 +402,10 @@ std::string Verbs::handle(std::string_view request, const Peer& peer) {
   }
   Arguments arguments(json);
   const std::string name = arguments.text("verb");
+  Context context{controller_, seams_, info_, peer};
+  for (const ReportEntry& entry : kReports) {
+    if (entry.name == name && seams_.reporter != nullptr) return entry.run(context, arguments);
+  }
   const auto verb = std::find_if(kVerbs.begin(), kVerbs.end(),
                                  [&](const VerbEntry& entry) { return entry.name == name; });
   if (verb == kVerbs.end()) return dump(refusal("unknown verb \"" + name + "\""));
@@ -283,7 +414,6 @@ std::string Verbs::handle(std::string_view request, const Peer& peer) {
     return dump(refusal("uid " + std::to_string(peer.uid) +
                         " may not change policy: root and group nodeproxy may"));
   }
-  Context context{controller_, seams_, info_, peer};
   return dump(verb->run(context, arguments));
 }
 

@@ -7,7 +7,11 @@
 //   delete                      the same, or {kind, names, namespace}; ignore_not_found
 //   get                         {kind, names, namespace, all_namespaces}
 //   pod-add pod-remove pod-list {name, namespace, ips, ifname, labels}
-//   endpoints {service, namespace}   status   drain   detach
+//   endpoints {service, namespace}   status   doctor   drain   detach
+//   flows-reset                 {window_ms}
+//   explain                     {from, to, namespace, method, path, headers}
+//   guard-*                     guard_verbs.h
+//   overview   connections   traces {service, errors, min_duration_us, limit}   trace {id}
 #pragma once
 
 #include <cstdint>

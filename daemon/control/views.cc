@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "control/acceleration_view.h"
 #include "control/resource_name.h"
 
 namespace np::control {
@@ -58,6 +59,12 @@ Json describe(const policy::Object& object, const ObjectStatus& status) {
           {"hosts", status.hosts}};
 }
 
+bool asks_acceleration(const policy::Model& model, const policy::ObjectId& id) {
+  return std::any_of(model.traffic.begin(), model.traffic.end(), [&id](const auto& traffic) {
+    return traffic.asks_acceleration && traffic.origin.to_string() == id.to_string();
+  });
+}
+
 std::string not_found(const policy::KindInfo& kind, const std::string& name) {
   return resource_type({std::string(kind.group), std::string(kind.kind), "", ""}) + " \"" + name +
          "\" not found";
@@ -69,7 +76,8 @@ std::string unknown_kind(std::string_view text) {
   return "the daemon has no resource type \"" + std::string(text) + "\"";
 }
 
-Json view_objects(const Controller& controller, const ObjectQuery& query) {
+Json view_objects(const Controller& controller, const ObjectQuery& query,
+                  AccelerationHost* acceleration) {
   std::vector<const policy::KindInfo*> kinds;
   std::string unknown;
   if (!find_kinds(query.kind, kinds, unknown)) return refusal(unknown_kind(unknown));
@@ -87,6 +95,9 @@ Json view_objects(const Controller& controller, const ObjectQuery& query) {
       if (!named) continue;
       found.insert(object.id.name);
       list.push_back(describe(object, controller.statuses().of(object.id)));
+      if (asks_acceleration(controller.model(), object.id)) {
+        list.back()["acceleration"] = acceleration_text(controller, acceleration);
+      }
     }
   }
   for (const std::string& name : query.names) {

@@ -20,7 +20,9 @@ struct ObjectQuery {
   std::string ns;
   bool all_namespaces = false;
 };
-Json view_objects(const Controller& controller, const ObjectQuery& query);
+// `acceleration` may be null: the daemon captures nothing.
+Json view_objects(const Controller& controller, const ObjectQuery& query,
+                  AccelerationHost* acceleration);
 
 // `counters` may be null: then nothing is said of what pods use.
 Json view_pods(const Controller& controller, CounterSource* counters);

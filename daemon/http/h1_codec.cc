@@ -1,12 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/h1_codec.h"
 
+#include <array>
+#include <cstddef>
+#include <memory>
+
 #include "base/check.h"
 #include "http/h1_reader.h"
 #include "http/h1_writer.h"
+#include "http/thread_cache.h"
 
 namespace np::http {
 namespace {
+
+// Connections come and go; the memory of their codecs stays.
+template <typename T>
+class SpareMemory {
+ public:
+  static void* take() { return Cache::take().release(); }
+  static void give(void* memory) {
+    Cache::give(std::unique_ptr<Block>(static_cast<Block*>(memory)));
+  }
+
+ private:
+  struct Block {
+    alignas(T) std::array<std::byte, sizeof(T)> bytes;
+  };
+  using Cache = ThreadCache<Block, kSpareCodecs>;
+};
 
 // ---- towards a client --------------------------------------------------------------------------
 
@@ -14,6 +35,8 @@ namespace {
 // ended, then on the next.
 class H1ServerCodec final : public Codec {
  public:
+  static void* operator new(size_t) { return SpareMemory<H1ServerCodec>::take(); }
+  static void operator delete(void* memory) { SpareMemory<H1ServerCodec>::give(memory); }
   explicit H1ServerCodec(const H1Limits& limits) : reader_(Role::kServer, limits) {
     begin_message();
   }
@@ -163,6 +186,8 @@ void H1ServerCodec::start_tunnel() {
 
 class H1ClientCodec final : public Codec {
  public:
+  static void* operator new(size_t) { return SpareMemory<H1ClientCodec>::take(); }
+  static void operator delete(void* memory) { SpareMemory<H1ClientCodec>::give(memory); }
   explicit H1ClientCodec(const H1Limits& limits) : reader_(Role::kClient, limits) {}
 
   size_t on_bytes(const Slice& in, StreamEventList& out) override;

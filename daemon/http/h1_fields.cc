@@ -19,7 +19,7 @@ Verdict refuse(const char* detail) {
   return {400, detail};
 }
 
-// One line without its CRLF.
+// One line without its CRLF, which follows it in memory.
 struct Line {
   Field field;
   std::string_view raw_value;  // blanks included
@@ -40,6 +40,11 @@ Verdict split_line(std::string_view text, Line& line) {
   if (!is_field_value(line.raw_value)) return refuse("bad_field_value");
   line.field.value = trim_blanks(line.raw_value);
   return kAccepted;
+}
+
+// As we would write it, so that its bytes can be sent on as they are.
+bool is_written_so(const Line& line) {
+  return line.raw_value.size() == line.field.value.size() + 1 && line.raw_value.front() == ' ';
 }
 
 Verdict note_connection(std::string_view value, HeadMemory& memory, FieldSummary& summary) {
@@ -98,6 +103,7 @@ Verdict sort_line(const Line& line, Section section, HeadMemory& memory, FieldSu
   switch (kind) {
     case FieldKind::kOther:
       memory.fields.push_back(line.field);
+      memory.fields.back().is_line = is_written_so(line);
       break;
     case FieldKind::kConnection:
       return note_connection(line.field.value, memory, summary);

@@ -3,8 +3,14 @@
 
 #include <llhttp.h>
 
+#include <utility>
+
+#include "http/thread_cache.h"
+
 namespace np::http {
 namespace {
+
+using ParserCache = ThreadCache<llhttp_t, kSpareCodecs>;
 
 constexpr uint8_t kChunkDigitsMax = 16;
 
@@ -101,8 +107,10 @@ struct H1Parser::Callbacks {
 
 const llhttp_settings_t H1Parser::Callbacks::kSettings = H1Parser::Callbacks::make();
 
-H1Parser::H1Parser(Role reads_as) : llhttp_(std::make_unique<llhttp_t>()), role_(reads_as) {}
-H1Parser::~H1Parser() = default;
+H1Parser::H1Parser(Role reads_as) : llhttp_(ParserCache::take()), role_(reads_as) {}
+H1Parser::~H1Parser() {
+  ParserCache::give(std::move(llhttp_));
+}
 
 const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
                                    size_t extension_bytes_max) {

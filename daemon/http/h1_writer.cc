@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "http/field_kind.h"
@@ -58,7 +59,18 @@ class Sink {
 // Fields that the engine was given, or that policy added: a name or value that would break the line
 // apart and anything that is ours to say is left out and counted.
 void put_fields(FieldSpan fields, bool is_response, Sink& sink) {
+  std::string_view run;  // lines that came one behind the other go out in one piece
   for (const Field& field : fields) {
+    if (field.is_line) {
+      const std::string_view line = field.line();
+      if (run.data() + run.size() != line.data()) {
+        sink.put(run);
+        run = line.substr(0, 0);
+      }
+      run = {run.data(), run.size() + line.size()};
+      continue;
+    }
+    sink.put(std::exchange(run, {}));
     const FieldKind kind = classify_field(field.name);
     const bool is_request_only = kind == FieldKind::kHost || kind == FieldKind::kExpect;
     const bool is_ours = kind != FieldKind::kOther && !(is_response && is_request_only);
@@ -66,6 +78,7 @@ void put_fields(FieldSpan fields, bool is_response, Sink& sink) {
     if (NP_COUNT_IF(!is_token(field.name) || !is_field_value(field.value))) continue;
     sink.put_field(field.name, field.value);
   }
+  sink.put(run);
 }
 
 void put_length(uint64_t length, Sink& sink) {

@@ -12,6 +12,9 @@
 
 namespace np::http {
 
+// Codecs of connections that ended, per thread and kind: as many as connect anew in a moment.
+inline constexpr size_t kSpareCodecs = 256;
+
 template <typename T, size_t kSpareMax>
 class ThreadCache {
  public:

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "kernel/pin_versions.h"
 
 namespace np::kernel {
 
@@ -26,7 +27,7 @@ ProbeRow limit_row(const char* name, int resource, const char* unit, rlim_t want
                    const char* cost) {
   rlimit limit{};
   ::getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  ProbeRow row{name, limit.rlim_cur >= wanted, ""};
+  ProbeRow row{name, limit.rlim_cur >= wanted, "", true};
   row.note =
       limit.rlim_cur == RLIM_INFINITY ? "unlimited" : std::to_string(limit.rlim_cur) + " " + unit;
   if (!row.found) row.note += std::string(": ") + cost;
@@ -36,7 +37,8 @@ ProbeRow limit_row(const char* name, int resource, const char* unit, rlim_t want
 }  // namespace
 
 std::string to_text(const ProbeRow& row) {
-  return (row.found ? "ok       " : "missing  ") + row.feature + ": " + row.note;
+  const char* verdict = row.found ? "ok       " : row.is_limit ? "low      " : "missing  ";
+  return verdict + row.feature + ": " + row.note;
 }
 
 std::vector<ProbeRow> probe_process() {
@@ -84,7 +86,9 @@ Result<void> CaptureSide::build(const SupervisorOptions& options) {
   NP_TRY_ASSIGN(listeners_, ListenerSet::open(*proxy_));
   NP_TRY(listeners_.fill(loader_->map_fd(Map::kListeners)));
   pods_ = std::make_unique<PodTable>(*loader_, hook);
-  return pods_->adopt();
+  guards_ = std::make_unique<GuardTable>(*loader_, hook);
+  NP_TRY(pods_->adopt());
+  return guards_->adopt();
 }
 
 Result<Hook> CaptureSide::choose_hook(HookChoice choice) {
@@ -124,6 +128,29 @@ Result<void> CaptureSide::set_band(uint16_t low, uint16_t high) {
   return loader_->write_config(config);
 }
 
+Result<PodRecord> CaptureSide::attach_pod(const PodRequest& request) {
+  if (!guards_->has(request.ifname)) return pods_->attach(request);
+  return Error{ErrorCode::kConflict, "attach pod " + request.name,
+               "interface " + request.ifname + " carries the admission guard of an uplink",
+               "`nodectl guard detach " + request.ifname + "` if it is the pod's"};
+}
+
+Result<GuardRecord> CaptureSide::attach_guard(const std::string& ifname, GuardMode mode,
+                                              bool is_kept) {
+  const std::string what = "guard " + ifname;
+  if (ifname == names_.np0) {
+    return Error{ErrorCode::kUnsupported, what, "it leads into the proxy's own namespace",
+                 "the guard belongs on an uplink"};
+  }
+  for (const PodRecord& pod : pods_->list()) {
+    if (pod.request.ifname != ifname) continue;
+    return Error{ErrorCode::kUnsupported, what, "it is the interface of pod " + pod.request.name,
+                 "XDP there halves the pod's throughput, and pods have caps of their own; the "
+                 "guard belongs on an uplink"};
+  }
+  return guards_->attach(ifname, mode, is_kept);
+}
+
 Duration CaptureSide::sweep() {
   if (is_detached_) return kSweepEvery;
   Result<SweepResult> result = loader_->sweep(SweepTimes{});
@@ -138,18 +165,49 @@ Duration CaptureSide::sweep() {
     eager.closed = used > NP_FLOWS_MAX / 8 * 7 ? Duration(1) : std::chrono::seconds(1);
     (void)loader_->sweep(eager);
   }
-  if (++sweeps_ % kPodSweepEvery == 0) pods_->sweep();
+  if (++sweeps_ % kPodSweepEvery == 0) {
+    pods_->sweep();
+    guards_->sweep();
+  }
   return used > NP_FLOWS_MAX / 2 ? kSweepEveryWhenFull : kSweepEvery;
 }
 
 Result<void> CaptureSide::detach_all() {
   if (is_detached_) return ok();
   NP_TRY(pods_->detach_all());
+  NP_TRY(guards_->detach_all());
   stop_capturing();
   NP_TRY(detach_hook(return_point(*loader_, proxy_->np0_ifindex())));
   is_detached_ = true;
   NP_TRY(Loader::remove_pins(names_));
   return ProxyNetns::remove(names_);
+}
+
+NodeView CaptureSide::view() {
+  pods_->sweep();
+  guards_->sweep();
+  NodeView view;
+  view.names = names_;
+  view.by_supervisor = true;
+  view.pin_root = loader_->pin_root();
+  for (const PinVersion& version : find_pin_versions(names_.pin_base)) {
+    view.versions.push_back(version.number);
+  }
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Map::kCount); ++i) {
+    view.maps[i] = loader_->map_fd(static_cast<Map>(i));
+  }
+  for (uint32_t i = 0; i < static_cast<uint32_t>(Program::kCount); ++i) {
+    view.programs[i] = program_id(loader_->program_fd(static_cast<Program>(i)));
+  }
+  view.hook = pods_->hook();
+  view.proxy_netns = proxy_->fd();
+  view.np0_ifindex = proxy_->np0_ifindex();
+  view.pods = pods_->list();
+  view.guards = guards_->list();
+  view.listeners = listeners_.sockets().size();
+  if (const Result<np_config> config = loader_->read_config()) view.config = *config;
+  view.live = *live_;
+  return view;
 }
 
 Result<void> detach_instance(const SupervisorOptions& options) {
@@ -160,6 +218,9 @@ Result<void> detach_instance(const SupervisorOptions& options) {
     PodTable pods(**loader, Hook::kClsact);
     NP_TRY(pods.adopt());
     NP_TRY(pods.detach_all());
+    GuardTable guards(**loader, Hook::kClsact);
+    NP_TRY(guards.adopt());
+    NP_TRY(guards.detach_all());
   } else {
     log_warn("cannot read what is attached: " + loader.error().to_string());
   }

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "kernel/guard_attach.h"
 #include "kernel/listeners.h"
 #include "kernel/loader.h"
+#include "kernel/node_view.h"
 #include "kernel/pod_attach.h"
 #include "kernel/proxy_netns.h"
 #include "kernel/supervisor.h"
@@ -22,7 +24,8 @@ namespace np::kernel {
 struct ProbeRow {
   std::string feature;
   bool found = false;
-  std::string note;  // "yes", or what is used instead and what that costs
+  std::string note;       // "yes", or what is used instead and what that costs
+  bool is_limit = false;  // not found: it is there, but low
 };
 std::string to_text(const ProbeRow& row);
 // Features that need no capture: io_uring is the ring's own business, limits are everybody's.
@@ -35,6 +38,7 @@ class CaptureSide {
 
   Loader& loader() { return *loader_; }
   PodTable& pods() { return *pods_; }
+  GuardTable& guards() { return *guards_; }
   const ProxyNetns& proxy() const { return *proxy_; }
   const std::vector<OwnListener>& listeners() const { return listeners_.sockets(); }
   const std::vector<ProbeRow>& probe() const { return probe_; }
@@ -43,10 +47,15 @@ class CaptureSide {
   np_live& live() { return *live_; }
   void stop_capturing();  // empties our listener slots: the fail mode applies from the next SYN
   Result<void> set_band(uint16_t low, uint16_t high);
+  // An interface is a pod's or an uplink, never both.
+  Result<PodRecord> attach_pod(const PodRequest& request);
+  Result<GuardRecord> attach_guard(const std::string& ifname, GuardMode mode, bool is_kept);
   // Removes dead records, links and pods; more eagerly while np_flows fills up. Returns when it
   // wants to be called again.
   Duration sweep();
   Result<void> detach_all();
+  // For `nodectl doctor`: everything as it is now. Borrows our fds.
+  NodeView view();
 
  private:
   explicit CaptureSide(InstanceNames names) : names_(std::move(names)) {}
@@ -60,6 +69,7 @@ class CaptureSide {
   std::unique_ptr<ProxyNetns> proxy_;
   ListenerSet listeners_;
   std::unique_ptr<PodTable> pods_;
+  std::unique_ptr<GuardTable> guards_;
   std::vector<ProbeRow> probe_;
   np_live* live_ = nullptr;
   uint32_t sweeps_ = 0;

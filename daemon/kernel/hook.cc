@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/fd.h"
+#include "kernel/hook_chain.h"
 
 namespace np::kernel {
 
@@ -61,6 +62,13 @@ bool has_own_filter(const HookPoint& point) {
   return ::bpf_tc_query(&hook, &opts) == 0 && is_program_named(opts.prog_id, point.program_name);
 }
 
+bool has_filter_ahead(const HookPoint& point) {
+  for (const ChainEntry& entry : read_chain(point.ifindex, point.side)) {
+    if (entry.kind == ChainEntry::Kind::kFilter) return entry.name != point.program_name;
+  }
+  return false;
+}
+
 // 0 or -errno.
 int put_filter(const bpf_tc_hook& hook, int program_fd) {
   bpf_tc_opts opts = tc_opts();
@@ -69,10 +77,22 @@ int put_filter(const bpf_tc_hook& hook, int program_fd) {
   return ::bpf_tc_attach(&hook, &opts);
 }
 
+void remove_pin(const std::string& pin) {
+  const Fd link(::bpf_obj_get(pin.c_str()));
+  // Detach first: another process may hold the link open, and it would live on.
+  if (link.is_open()) ::bpf_link_detach(link.get());
+  ::unlink(pin.c_str());
+}
+
 Result<void> attach_tcx(const HookPoint& point, int program_fd) {
   const Result<uint32_t> pinned = pinned_link_ifindex(point.link_pin);
-  if (pinned && *pinned == point.ifindex) return update_pinned_link(point.link_pin, program_fd);
-  if (pinned) ::unlink(point.link_pin.c_str());  // of an interface that is gone (R40)
+  if (pinned && *pinned == point.ifindex) {
+    NP_TRY(update_pinned_link(point.link_pin, program_fd));
+    if (inspect_hook(point).is_first) return ok();
+    remove_pin(point.link_pin);  // the kernel moves no link: made anew, it comes to the head
+  } else if (pinned) {
+    ::unlink(point.link_pin.c_str());  // of an interface that is gone (R40)
+  }
   bpf_link_create_opts opts{};
   opts.sz = sizeof(opts);
   opts.flags = kFlagBefore;
@@ -99,6 +119,12 @@ Result<void> attach_clsact(const HookPoint& point, int program_fd) {
     return Error{ErrorCode::kConflict, what, "another program has our handle and priority",
                  "tc filter show dev ... ingress|egress shows it"};
   }
+  if (queried == 0 && has_filter_ahead(point)) {
+    // A filter keeps its place when it is replaced; a new one of a priority comes before the
+    // others.
+    opts = tc_opts();
+    ::bpf_tc_detach(&hook, &opts);
+  }
   const int attached = put_filter(hook, program_fd);
   if (attached != 0) return system_error(-attached, what);
   return ok();
@@ -113,13 +139,6 @@ Result<void> detach_clsact(const HookPoint& point) {
     return system_error(-detached, "remove the filter of " + point.program_name);
   }
   return ok();
-}
-
-void remove_pin(const std::string& pin) {
-  const Fd link(::bpf_obj_get(pin.c_str()));
-  // Detach first: another process may hold the link open, and it would live on.
-  if (link.is_open()) ::bpf_link_detach(link.get());
-  ::unlink(pin.c_str());
 }
 
 }  // namespace
@@ -181,22 +200,19 @@ Result<void> detach_hook(const HookPoint& point) {
 
 HookState inspect_hook(const HookPoint& point) {
   HookState state;
-  uint32_t ids[kProgramsMax];
-  uint32_t count = kProgramsMax;
-  uint32_t flags = 0;
-  const bool queried = ::bpf_prog_query(static_cast<int>(point.ifindex), tcx_type(point.side), 0,
-                                        &flags, ids, &count) == 0;
-  if (!queried) count = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    if (!is_program_named(ids[i], point.program_name)) continue;
+  bool is_somebody_ahead = false;
+  for (const ChainEntry& entry : read_chain(point.ifindex, point.side)) {
+    if (entry.kind == ChainEntry::Kind::kXdp)
+      continue;  // doctor tells of it; attaching cannot help
+    if (entry.name != point.program_name) {
+      is_somebody_ahead = true;
+      continue;
+    }
     state.is_attached = true;
-    state.is_first = i == 0;
+    state.is_first = !is_somebody_ahead;
+    state.hook = entry.kind == ChainEntry::Kind::kTcx ? Hook::kTcx : Hook::kClsact;
     return state;
   }
-  if (!has_own_filter(point)) return state;
-  state.hook = Hook::kClsact;
-  state.is_attached = true;
-  state.is_first = count == 0;  // tcx programs run before any clsact filter
   return state;
 }
 

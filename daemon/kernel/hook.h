@@ -28,7 +28,8 @@ struct HookPoint {
 };
 
 // Takes over what an earlier process attached (the program is replaced in place, never doubled),
-// removes what it attached by the other hook.
+// removes what it attached by the other hook. Where somebody got ahead of it, it is attached anew,
+// at the head: for the length of two system calls the packets of this interface pass uncaptured.
 Result<void> attach_hook(Hook hook, const HookPoint& point, int program_fd);
 
 // Removes either kind. What is not there is no error; what is not ours stays.

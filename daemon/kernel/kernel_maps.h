@@ -26,6 +26,9 @@ enum class Map : uint8_t {
   kLimit,
   kEject,
   kStats,
+  kGuardDeny,
+  kGuardDestinations,
+  kGuardStats,
   kEvents,
   kCount
 };
@@ -68,5 +71,6 @@ class MapView {
 
 // Sum over CPUs.
 Result<np_stats> sum_stats(int map_fd);
+Result<np_guard_st> sum_guard_stats(int map_fd);
 
 }  // namespace np::kernel

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "bpf/abi/np_abi.h"
+#include "kernel/guard_attach.h"
 #include "kernel/hook.h"
 #include "kernel/loader.h"
 #include "kernel/pin_versions.h"
@@ -31,7 +32,8 @@ bool is_moved(Map map) {
 }
 
 bool has_totals(Map map) {
-  return map == Map::kPodStats || map == Map::kServiceStats || map == Map::kStats;
+  return map == Map::kPodStats || map == Map::kServiceStats || map == Map::kStats ||
+         map == Map::kGuardDestinations || map == Map::kGuardStats;
 }
 
 bool is_array(const MapShape& shape) {
@@ -40,8 +42,9 @@ bool is_array(const MapShape& shape) {
 
 // Fields of the maps with totals that are no counters.
 bool is_counter(const std::string& name) {
-  static const std::set<std::string> others = {"lock.val", "mac",       "gw_mac",
-                                               "tokens",   "refill_ns", "name"};
+  static const std::set<std::string> others = {"lock.val",  "mac",  "gw_mac", "tokens",
+                                               "refill_ns", "name", "tat_ns", "interval_ns",
+                                               "slack_ns",  "rate", "burst",  "flags"};
   return others.count(name) == 0;
 }
 
@@ -51,11 +54,24 @@ struct Needed {
 };
 // Without these an entry would mean something else, not merely know less.
 constexpr Needed kNeeded[] = {
-    {Map::kPods, "ifindex"},  {Map::kPods, "pod_id"},     {Map::kServices, "svc_id"},
-    {Map::kServices, "fail"}, {Map::kServices, "action"}, {Map::kCidr, "svc_id"},
-    {Map::kCidr, "fail"},     {Map::kCidr, "action"},     {Map::kFlows, "state"},
-    {Map::kFlows, "flags"},   {Map::kFlows, "pod_id"},    {Map::kFlows, "svc_id"},
-    {Map::kFlows, "tx_isn"},  {Map::kFlows, "rx_isn"},    {Map::kFlows, "last_ns"},
+    {Map::kPods, "ifindex"},
+    {Map::kPods, "pod_id"},
+    {Map::kServices, "svc_id"},
+    {Map::kServices, "fail"},
+    {Map::kServices, "action"},
+    {Map::kCidr, "svc_id"},
+    {Map::kCidr, "fail"},
+    {Map::kCidr, "action"},
+    {Map::kFlows, "state"},
+    {Map::kFlows, "flags"},
+    {Map::kFlows, "pod_id"},
+    {Map::kFlows, "svc_id"},
+    {Map::kFlows, "tx_isn"},
+    {Map::kFlows, "rx_isn"},
+    {Map::kFlows, "last_ns"},
+    {Map::kGuardDeny, "action"},
+    {Map::kGuardDestinations, "interval_ns"},
+    {Map::kGuardDestinations, "slack_ns"},
 };
 
 RecordFields part_of(const RecordFields& fields, bool counters) {
@@ -79,9 +95,15 @@ bool is_zero(const std::string& bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; });
 }
 
+bool has_prefix(const std::string& link, const char* prefix) {
+  return link.rfind(prefix, 0) == 0;
+}
+
 Program program_of(const std::string& link) {
   if (link == kPickLink) return Program::kPick;
   if (link == kReturnLink) return Program::kRetIn;
+  if (has_prefix(link, kGuardXdpPin)) return Program::kGuard;
+  if (has_prefix(link, kGuardTcPin)) return Program::kGuardTc;
   return link.rfind(kPodOutPrefix, 0) == 0 ? Program::kPodOut : Program::kPodIn;
 }
 
@@ -104,8 +126,9 @@ Result<LayoutMove> LayoutMove::plan(const Loader& target, const std::string& sou
 
 Result<void> LayoutMove::plan_links() const {
   for (const std::string& name : list_pins(source_root_ + "/links")) {
-    const bool is_pods = name.rfind(kPodInPrefix, 0) == 0 || name.rfind(kPodOutPrefix, 0) == 0;
-    if (name == kPickLink || name == kReturnLink || is_pods) continue;
+    const bool is_pods = has_prefix(name, kPodInPrefix) || has_prefix(name, kPodOutPrefix);
+    const bool is_guards = has_prefix(name, kGuardXdpPin) || has_prefix(name, kGuardTcPin);
+    if (name == kPickLink || name == kReturnLink || is_pods || is_guards) continue;
     return Error{ErrorCode::kUnsupported, "take over the kernel state in " + source_root_,
                  "this version does not know what its link " + name + " is for",
                  "run `nodectl detach --all` with the version that made it, then start again"};
@@ -237,8 +260,21 @@ Result<void> LayoutMove::switch_filters() const {
     return result.has_value();
   });
   NP_TRY(std::move(result));
+  NP_TRY(switch_guard_filters());
   NP_TRY_ASSIGN(const np_config config, target_.read_config());
   return switch_filter(config.np0_ifindex, kReturnLink, Program::kRetIn);
+}
+
+Result<void> LayoutMove::switch_guard_filters() const {
+  const Fd stats(::bpf_obj_get((source_root_ + "/maps/" + map_name(Map::kGuardStats)).c_str()));
+  if (!stats.is_open()) return ok();  // that version has no guard
+  NP_TRY_ASSIGN(Netlink netlink, Netlink::open());
+  NP_TRY_ASSIGN(const std::vector<LinkInfo> links, netlink.links());
+  for (const uint32_t ifindex : find_guard_filters(links, stats.get())) {
+    NP_TRY(update_filter({ifindex, "", kGuardTcProgram, HookSide::kIngress},
+                         target_.program_fd(Program::kGuardTc)));
+  }
+  return ok();
 }
 
 // np_pick comes last: it admits what np_pod_in has recorded, and while nobody listens in the new

@@ -67,6 +67,7 @@ class LayoutMove {
   Result<void> switch_link(const std::string& name);
   Result<void> switch_filter(uint32_t ifindex, const std::string& link, Program program) const;
   Result<void> switch_filters() const;
+  Result<void> switch_guard_filters() const;
   Result<void> complete_flows(const MapMove& move);
   Result<void> add_totals(const MapMove& move);
 

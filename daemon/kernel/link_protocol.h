@@ -35,9 +35,18 @@ enum class Kind : uint32_t {
   kDetachAll = 22,
   kDrain = 23,
   kNoteEndpoint = 24,
+  kCheckNode = 25,    // kNodeChecks before the answer
+  kAttachGuard = 26,  // kGuardState before the answer
+  kDetachGuard = 27,
+  kListGuards = 28,  // kGuardState for each before the answer
+  kTestAcceleration = 29,
+  kGetAcceleration = 30,  // kAcceleration before the answer
   // supervisor to worker
   kAnswer = 32,
   kPodState = 33,
+  kNodeChecks = 34,
+  kGuardState = 35,
+  kAcceleration = 36,
 };
 
 struct Header {
@@ -52,7 +61,7 @@ struct Hello {
   uint32_t flags = 0;
   uint32_t counter_blocks = 0;
   uint32_t flow_records = 0;
-  uint32_t pad = 0;
+  uint32_t series_bytes = 0;  // of kSeries, per shard
   uint64_t epoch = 0;
 };
 
@@ -62,6 +71,8 @@ enum class FdRole : uint32_t {
   kGatewayListener = 3,
   kProxyNetns = 4,
   kControlSocket = 5,  // listening; of nodectl
+  kSeries = 6,         // memory for the shards' metrics
+  kLife = 7,           // a LifePage
 };
 struct Address {
   uint8_t ip[16] = {};
@@ -96,6 +107,22 @@ struct PodState {
   char hook[8] = {};
   char problem[256] = {};
 };
+struct AttachGuard {
+  uint32_t mode = 0;     // enum GuardMode
+  uint32_t is_kept = 0;  // also when it cannot be attached now
+  char ifname[kInterfaceNameBytes] = {};
+};
+struct DetachGuard {
+  char ifname[kInterfaceNameBytes] = {};
+};
+struct GuardState {
+  uint32_t mode = 0;  // as asked for
+  uint32_t hook = 0;  // enum GuardHook
+  uint32_t ifindex = 0;
+  char ifname[kInterfaceNameBytes] = {};
+  char note[512] = {};
+  char problem[512] = {};
+};
 struct SetListeners {
   uint32_t count = 0;
   Address addresses[kGatewayListenersMax];
@@ -110,6 +137,15 @@ struct NoteEndpoint {
   uint32_t count = 0;
   uint32_t pad = 0;
   Address endpoint;
+};
+// The findings of `nodectl doctor`, of which a node has as many as it has pods: the fd is a file in
+// memory with a line for each, control::to_line() and the pod's id before it.
+struct NodeChecks {
+  uint32_t bytes = 0;
+};
+struct Acceleration {
+  uint32_t phase = 0;  // enum AccelerationState::Phase
+  uint32_t bytes = 0;  // of control::to_text(report), which the fd holds; 0: no fd
 };
 struct Answer {
   uint32_t is_error = 0;

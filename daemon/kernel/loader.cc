@@ -22,8 +22,9 @@ namespace np::kernel {
 
 namespace {
 
-constexpr const char* kProgramNames[] = {"np_pod_in", "np_pod_out", "np_ret_in",
-                                         "np_pick",   "np_sweep",   "np_note"};
+constexpr const char* kProgramNames[] = {"np_pod_in", "np_pod_out", "np_ret_in", "np_pick",
+                                         "np_sweep",  "np_note",    "np_guard",  "np_guard_tc"};
+static_assert(std::size(kProgramNames) == static_cast<size_t>(Program::kCount));
 constexpr size_t kLogBytesMax = 2048;
 
 // The end of what libbpf said: the cause of a failed load. One process, one thread loads.
@@ -57,6 +58,10 @@ uint64_t pinned_netns_inode(const std::string& pin) {
 }
 
 }  // namespace
+
+const char* program_name(Program program) {
+  return kProgramNames[static_cast<size_t>(program)];
+}
 
 Result<std::unique_ptr<Loader>> Loader::load(const InstanceNames& names) {
   std::unique_ptr<Loader> loader(new Loader(names));
@@ -235,6 +240,12 @@ int Loader::program_fd(Program program) const {
       return ::bpf_program__fd(skeleton_->progs.np_sweep);
     case Program::kNote:
       return ::bpf_program__fd(skeleton_->progs.np_note);
+    case Program::kGuard:
+      return ::bpf_program__fd(skeleton_->progs.np_guard);
+    case Program::kGuardTc:
+      return ::bpf_program__fd(skeleton_->progs.np_guard_tc);
+    case Program::kCount:
+      break;
   }
   return -1;
 }

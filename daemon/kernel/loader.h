@@ -22,7 +22,18 @@ struct np_capture;
 
 namespace np::kernel {
 
-enum class Program : uint8_t { kPodIn, kPodOut, kRetIn, kPick, kSweep, kNote };
+enum class Program : uint8_t {
+  kPodIn,
+  kPodOut,
+  kRetIn,
+  kPick,
+  kSweep,
+  kNote,
+  kGuard,    // XDP
+  kGuardTc,  // the same for tc
+  kCount
+};
+const char* program_name(Program program);
 struct SweepTimes {
   Duration closed = std::chrono::seconds(60);  // design.md 6
   Duration syn = std::chrono::seconds(10);

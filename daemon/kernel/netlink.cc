@@ -3,6 +3,8 @@
 
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -49,6 +51,7 @@ LinkInfo parse_link(const nlmsghdr* header) {
   const char* payload = static_cast<const char*>(NLMSG_DATA(header));
   const auto body = read_as<ifinfomsg>(payload, sizeof(ifinfomsg));
   info.ifindex = static_cast<uint32_t>(body.ifi_index);
+  info.hardware = body.ifi_type;
   info.is_up = (body.ifi_flags & IFF_UP) != 0;
   const size_t skip = NLMSG_ALIGN(sizeof(ifinfomsg));
   each_attribute(payload + skip, header->nlmsg_len - NLMSG_HDRLEN - skip,
@@ -91,6 +94,26 @@ ParsedNeighbour parse_neighbour(const nlmsghdr* header) {
                    if (size == 16) std::memcpy(parsed.info.ip.bytes.data(), b, 16);
                  });
   return parsed;
+}
+
+FilterInfo parse_filter(const nlmsghdr* header) {
+  constexpr uint32_t kPriorityShift = 16;  // the low half of tcm_info is the protocol
+  FilterInfo info;
+  const char* payload = static_cast<const char*>(NLMSG_DATA(header));
+  const auto body = read_as<tcmsg>(payload, sizeof(tcmsg));
+  info.handle = body.tcm_handle;
+  info.priority = body.tcm_info >> kPriorityShift;
+  const size_t skip = NLMSG_ALIGN(sizeof(tcmsg));
+  each_attribute(payload + skip, header->nlmsg_len - NLMSG_HDRLEN - skip,
+                 [&info](uint16_t type, const char* data, size_t size) {
+                   if (type == TCA_KIND) info.kind = read_text(data, size);
+                   if (type == TCA_CHAIN) info.chain = read_as<uint32_t>(data, size);
+                   if (type != TCA_OPTIONS || info.kind != "bpf") return;
+                   each_attribute(data, size, [&info](uint16_t inner, const char* d, size_t n) {
+                     if (inner == TCA_BPF_ID) info.program_id = read_as<uint32_t>(d, n);
+                   });
+                 });
+  return info;
 }
 
 }  // namespace
@@ -266,6 +289,22 @@ Result<std::vector<MacAddress>> Netlink::bridge_macs(uint32_t ifindex) {
         (parsed.body.ndm_state & NUD_PERMANENT) == 0) {
       found.push_back(parsed.info.mac);
     }
+  }));
+  return found;
+}
+
+Result<std::vector<FilterInfo>> Netlink::filters(uint32_t ifindex, bool ingress) {
+  NetlinkMessage message(RTM_GETTFILTER, 0);
+  tcmsg body{};
+  body.tcm_family = AF_UNSPEC;
+  body.tcm_ifindex = static_cast<int>(ifindex);
+  body.tcm_parent = TC_H_MAKE(TC_H_CLSACT, ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
+  message.body(body);
+  std::vector<FilterInfo> found;
+  NP_TRY(dump(message, "list tc filters", [&found](const nlmsghdr* header) {
+    if (header->nlmsg_type != RTM_NEWTFILTER) return;
+    // A priority is told once without a handle, then each of its filters.
+    if (FilterInfo info = parse_filter(header); info.handle != 0) found.push_back(std::move(info));
   }));
   return found;
 }

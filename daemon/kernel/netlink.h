@@ -53,7 +53,8 @@ class NetlinkMessage {
 struct LinkInfo {
   uint32_t ifindex = 0;
   std::string name;
-  std::string kind;  // "veth", "bridge", "netkit", ...; "" for a physical device
+  uint16_t hardware = 0;  // ARPHRD_*: 1 for Ethernet
+  std::string kind;       // "veth", "bridge", "netkit", ...; "" for a physical device
   MacAddress mac{};
   uint32_t mtu = 0;
   uint32_t master = 0;                // ifindex of its bridge or bond; 0: none
@@ -66,6 +67,15 @@ struct NeighbourInfo {
   uint32_t ifindex = 0;
   IpAddress ip;
   MacAddress mac{};
+};
+
+// A tc filter, one of the kind "bpf" with its program.
+struct FilterInfo {
+  std::string kind;
+  uint32_t priority = 0;
+  uint32_t handle = 0;
+  uint32_t chain = 0;
+  uint32_t program_id = 0;
 };
 
 class Netlink {
@@ -88,6 +98,9 @@ class Netlink {
   Result<std::vector<NeighbourInfo>> neighbours();
   // MACs that the bridge learned behind its port `ifindex`.
   Result<std::vector<MacAddress>> bridge_macs(uint32_t ifindex);
+  // The clsact (or ingress) filters of one side, in the order in which they run. None without a
+  // qdisc.
+  Result<std::vector<FilterInfo>> filters(uint32_t ifindex, bool ingress);
   Result<void> set_up(uint32_t ifindex);
   Result<void> remove_link(uint32_t ifindex);
 

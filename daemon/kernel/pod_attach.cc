@@ -138,7 +138,10 @@ Result<PodRecord> PodTable::attach(const PodRequest& request) {
     pods_[request.pod_id] = record;
     return record;
   }
-  if (before.is_attached && before.ifindex != link->ifindex) NP_TRY(detach(request.pod_id));
+  if (before.is_attached && before.ifindex != link->ifindex) {
+    NP_TRY(detach(request.pod_id));
+    record.is_attached = false;
+  }
   record.ifindex = link->ifindex;
   if (!before.is_attached || record.since_ns == 0) record.since_ns = wall_clock_ns();
   NP_TRY(ensure_totals(record));
@@ -163,16 +166,34 @@ Result<PodRecord> PodTable::attach(const PodRequest& request) {
   return record;
 }
 
+// What a pod counted before it left goes on; what was learned of its interface does not. No program
+// writes there meanwhile: none is attached for this pod, and it has no address in np_pods yet.
 Result<void> PodTable::ensure_totals(const PodRecord& record) {
+  const int map = loader_.map_fd(Map::kPodStats);
+  const uint32_t id = record.request.pod_id;
   np_podst totals{};
+  const bool is_known = ::bpf_map_lookup_elem(map, &id, &totals) == 0;
+  if (is_known && record.is_attached) return ok();
+  std::memset(totals.mac, 0, sizeof(totals.mac));
+  std::memset(totals.gw_mac, 0, sizeof(totals.gw_mac));
   totals.tokens = static_cast<uint64_t>(record.request.syn_burst) * 1'000'000'000U;
   totals.refill_ns = to_ns(monotonic_now());
-  const int map = loader_.map_fd(Map::kPodStats);
-  if (::bpf_map_update_elem(map, &record.request.pod_id, &totals, BPF_NOEXIST) != 0 &&
-      errno != EEXIST) {
-    return system_error(errno, "make the totals of pod " + record.request.name);
+  int failed = ::bpf_map_update_elem(map, &id, &totals, BPF_ANY) == 0 ? 0 : errno;
+  if (failed == E2BIG && forget_one_that_left()) {
+    failed = ::bpf_map_update_elem(map, &id, &totals, BPF_ANY) == 0 ? 0 : errno;
   }
+  if (failed != 0) return system_error(failed, "make the totals of pod " + record.request.name);
   return ok();
+}
+
+bool PodTable::forget_one_that_left() {
+  const int map = loader_.map_fd(Map::kPodStats);
+  uint32_t id = 0;
+  for (int more = ::bpf_map_get_next_key(map, nullptr, &id); more == 0;
+       more = ::bpf_map_get_next_key(map, &id, &id)) {
+    if (!pods_.contains(id)) return ::bpf_map_delete_elem(map, &id) == 0;
+  }
+  return false;
 }
 
 Result<void> PodTable::write_entries(PodRecord& record, const LinkInfo& link, Netlink& netlink) {
@@ -208,7 +229,6 @@ void PodTable::remove_entries(const PodRecord& record) {
       ::bpf_map_delete_elem(map, &key);
     }
   }
-  ::bpf_map_delete_elem(loader_.map_fd(Map::kPodStats), &record.request.pod_id);
 }
 
 Result<void> PodTable::detach(uint32_t pod_id) {

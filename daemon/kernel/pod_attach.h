@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // PodTable: which pods of this node are captured. Attaches np_pod_in and np_pod_out to each pod's
-// host veth and keeps np_pods and np_podst in step; all are kernel state that outlives this
-// process, so a new supervisor begins with adopt(). A pod that cannot be captured stays in the
-// table with the reason (R12, R13): nothing is skipped silently. Supervisor only, single-threaded.
+// host veth and keeps np_pods in step; np_podst, the totals, outlives a pod, so that no count goes
+// back when it returns. All is kernel state that outlives this process, so a new supervisor begins
+// with adopt(). A pod that cannot be captured stays in the table with the reason (R12, R13):
+// nothing is skipped silently. Supervisor only, single-threaded.
 #pragma once
 
 #include <array>
@@ -65,6 +66,7 @@ class PodTable {
   Result<void> detach_programs(uint32_t ifindex) const;
   Result<void> write_entries(PodRecord& record, const LinkInfo& link, Netlink& netlink);
   Result<void> ensure_totals(const PodRecord& record);
+  bool forget_one_that_left();
   void remove_entries(const PodRecord& record);
   void adopt_entry(const np_pod_key& key, const np_pod& value);
   void remove_dead_links();

@@ -20,6 +20,8 @@
 #include <cstring>
 #include <string>
 
+#include "kernel/sysctl.h"
+
 namespace np::kernel {
 
 namespace {
@@ -36,43 +38,6 @@ const IpAddress kNpxV4 = IpAddress::v4(169, 254, 78, 2);
 
 IpAddress gateway_v6() {
   return *IpAddress::parse("fe80::1");
-}
-
-// Settings inside the namespace. A new one inherits the host's on some distributions.
-struct Sysctl {
-  const char* path;
-  const char* value;
-  bool required;
-};
-constexpr Sysctl kSysctls[] = {
-    {"net/ipv4/conf/all/rp_filter", "0", true},
-    {"net/ipv4/conf/default/rp_filter", "0", true},
-    {"net/ipv4/conf/npx/rp_filter", "0", true},
-    {"net/ipv4/conf/all/accept_local", "1", true},
-    {"net/ipv4/conf/npx/accept_local", "1", true},
-    {"net/ipv4/conf/all/src_valid_mark", "0", false},
-    {"net/ipv4/conf/all/send_redirects", "0", false},
-    {"net/ipv4/conf/npx/send_redirects", "0", false},
-    {"net/ipv4/ip_forward", "0", true},
-    {"net/ipv4/ip_local_port_range", "1024 65535", true},
-    {"net/ipv4/tcp_max_syn_backlog", "8192", false},
-    {"net/core/somaxconn", "8192", false},
-    {"net/ipv6/conf/all/forwarding", "0", false},
-    {"net/ipv6/conf/all/accept_ra", "0", false},
-    {"net/ipv6/conf/npx/accept_ra", "0", false},
-    {"net/ipv6/conf/npx/accept_dad", "0", false},
-    {"net/ipv6/conf/npx/disable_ipv6", "0", false},
-};
-
-Result<void> write_sysctl(const Sysctl& sysctl) {
-  const std::string path = std::string("/proc/sys/") + sysctl.path;
-  const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  const auto size = static_cast<ssize_t>(std::strlen(sysctl.value));
-  if (file.is_open() && ::write(file.get(), sysctl.value, static_cast<size_t>(size)) == size) {
-    return ok();
-  }
-  if (!sysctl.required) return ok();
-  return system_error(errno, "write " + path, "is /proc/sys mounted read-only?");
 }
 
 Fd open_netns(const std::string& path) {
@@ -143,9 +108,13 @@ Result<ProxyNetns> ProxyNetns::open_or_create(const InstanceNames& names) {
 }
 
 Result<void> ProxyNetns::inside(const std::function<Result<void>()>& work) const {
+  return inside_netns(netns_.get(), work);
+}
+
+Result<void> inside_netns(int netns_fd, const std::function<Result<void>()>& work) {
   const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!home.is_open()) return system_error(errno, "open this thread's network namespace");
-  if (::setns(netns_.get(), CLONE_NEWNET) != 0) {
+  if (::setns(netns_fd, CLONE_NEWNET) != 0) {
     return system_error(errno, "enter the proxy namespace", "needs CAP_SYS_ADMIN");
   }
   Result<void> result = work();
@@ -221,7 +190,7 @@ void ProxyNetns::describe(np_config* config) const {
 
 Result<void> ProxyNetns::configure(uint32_t uplink_mtu, const MacAddress& np0_mac) {
   NP_TRY_ASSIGN(Netlink netlink, Netlink::open());
-  for (const Sysctl& sysctl : kSysctls) NP_TRY(write_sysctl(sysctl));
+  for (const Sysctl& sysctl : proxy_sysctls()) NP_TRY(write_sysctl(sysctl));
   NP_TRY_ASSIGN(const std::optional<LinkInfo> lo, netlink.link("lo"));
   NP_TRY_ASSIGN(const std::optional<LinkInfo> npx, netlink.link(kNpxName));
   if (!lo || !npx) return system_error(ENODEV, "find lo and npx in the proxy namespace");

@@ -18,6 +18,9 @@
 
 namespace np::kernel {
 
+// Runs `work` in that namespace and comes back, whatever it returns. Moves the calling thread.
+Result<void> inside_netns(int netns_fd, const std::function<Result<void>()>& work);
+
 class ProxyNetns {
  public:
   // Takes over what is there, makes what is missing.

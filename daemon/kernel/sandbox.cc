@@ -21,9 +21,21 @@ namespace {
 constexpr uid_t kFallbackUid = 64321;
 constexpr mode_t kStateDirMode = 0700;
 constexpr mode_t kRunDirMode = 0750;
+constexpr mode_t kParentDirMode = 0755;
+
+Result<void> make_parents(const std::string& path) {
+  for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
+    const std::string parent = path.substr(0, at);
+    if (::mkdir(parent.c_str(), kParentDirMode) != 0 && errno != EEXIST) {
+      return system_error(errno, "make " + parent);
+    }
+  }
+  return ok();
+}
 
 Result<void> own_directory(const std::string& path, mode_t mode, uid_t uid, gid_t gid) {
   if (path.empty()) return ok();
+  NP_TRY(make_parents(path));
   if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) {
     return system_error(errno, "make " + path);
   }

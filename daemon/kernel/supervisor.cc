@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor's loop: one poll over signals and the worker's link, and four deadlines.
+// The supervisor's loop: one poll over signals, the worker's link and the self-test of
+// acceleration, and six deadlines.
 #include "kernel/supervisor.h"
 
 #include <fcntl.h>
@@ -18,8 +19,11 @@
 
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/life_page.h"
 #include "base/log.h"
 #include "kernel/capture_side.h"
+#include "kernel/mapped_region.h"
+#include "kernel/stall_watch.h"
 #include "kernel/worker_requests.h"
 
 namespace np::kernel {
@@ -34,11 +38,14 @@ constexpr Duration kBackOffMax = std::chrono::seconds(5);
 constexpr uint32_t kBackOffDoublings = 6;
 // A worker that was ready for this long did not die of its start.
 constexpr Duration kStableAfter = std::chrono::seconds(5);
+// Between SIGABRT and SIGKILL, for a core to be written.
+constexpr Duration kAbortGrace = std::chrono::seconds(5);
 constexpr Duration kDrainGrace = std::chrono::seconds(5);  // beyond --drain-time, before SIGKILL
 
 class Supervisor {
  public:
-  explicit Supervisor(const SupervisorOptions& options) : options_(options) {}
+  explicit Supervisor(const SupervisorOptions& options)
+      : options_(options), stall_watch_(options.watchdog) {}
 
   Result<void> start();
   int run();
@@ -56,11 +63,17 @@ class Supervisor {
   void on_stop();
   void drop_worker(const Error& cause);
   void beat_for_worker();
+  void on_ready();
+  void watch_worker();
+  void abort_worker(const StallWatch::Stall& stall);
 
   const SupervisorOptions options_;
   std::unique_ptr<CaptureSide> capture_;
   GatewayListeners gateways_;
-  Fd counters_, flow_records_, signals_;
+  AccelerationRun acceleration_;
+  Fd counters_, flow_records_, series_, life_fd_, signals_;
+  MappedRegion life_;
+  StallWatch stall_watch_;
   std::vector<ProbeRow> probe_;
   std::unique_ptr<WorkerRequests> requests_;
   LinkChannel link_{Fd()};
@@ -79,6 +92,7 @@ class Supervisor {
   Instant kill_at_ = kNever;
   Instant sweep_at_ = kNever;
   Instant beat_at_ = kNever;
+  Instant watch_at_ = kNever;
   Instant beat_until_{};
 };
 
@@ -107,6 +121,7 @@ Result<void> Supervisor::start() {
   if (!signals_.is_open()) return system_error(errno, "open a signalfd");
   SharedState state;
   state.gateways = &gateways_;
+  state.acceleration = &acceleration_;
   state.control_socket = options_.control_socket;
   if (options_.capture) {
     NP_TRY_ASSIGN(capture_, CaptureSide::start(options_));
@@ -126,16 +141,28 @@ Result<void> Supervisor::start() {
     state.flow_records = options_.flow_records;
     probe_ = probe_process();
   }
+  if (options_.series_bytes > 0) {
+    const size_t bytes = size_t{state.counter_blocks} * options_.series_bytes;
+    NP_TRY_ASSIGN(series_, make_memfd("np_series", bytes));
+    state.series_fd = series_.get();
+    state.series_bytes = options_.series_bytes;
+  }
+  NP_TRY_ASSIGN(life_fd_, make_memfd("np_life", sizeof(LifePage)));
+  NP_TRY_ASSIGN(life_, MappedRegion::map(life_fd_.get(), sizeof(LifePage)));
+  state.life_fd = life_fd_.get();
   for (const ProbeRow& row : probe_) log_info("probe: " + to_text(row));
   requests_ = std::make_unique<WorkerRequests>(
-      state,
-      [this] {
-        is_worker_ready_ = was_ever_ready_ = true;
-        ready_since_ = monotonic_now();
-        log_info("worker " + std::to_string(worker_) + " is ready");
-      },
-      [this] { on_stop(); });
+      state, [this] { on_ready(); }, [this] { on_stop(); });
   return spawn();
+}
+
+void Supervisor::on_ready() {
+  is_worker_ready_ = was_ever_ready_ = true;
+  ready_since_ = monotonic_now();
+  log_info("worker " + std::to_string(worker_) + " is ready");
+  if (options_.watchdog <= Duration(0)) return;
+  stall_watch_.begin();
+  watch_at_ = ready_since_;
 }
 
 void Supervisor::become_worker(int link) const {
@@ -156,6 +183,7 @@ void Supervisor::become_worker(int link) const {
 Result<void> Supervisor::spawn() {
   restart_at_ = kNever;
   NP_TRY_ASSIGN(auto ends, LinkChannel::make_pair());
+  for (LifePage::Shard& shard : life_.as<LifePage>()->shards) write_word(shard.progress_ns, 0);
   const pid_t child = ::fork();
   if (child < 0) return system_error(errno, "start a worker");
   if (child == 0) become_worker(ends.second.get());
@@ -182,6 +210,31 @@ void Supervisor::beat_for_worker() {
   beat_at_ = now + kHeartbeatEvery;
 }
 
+void Supervisor::watch_worker() {
+  watch_at_ = kNever;
+  if (worker_ < 0 || !is_worker_ready_ || is_stopping_) return;
+  const Instant now = monotonic_now();
+  if (const auto stall = stall_watch_.look(*life_.as<LifePage>(), now)) return abort_worker(*stall);
+  watch_at_ = now + stall_watch_.interval();
+}
+
+// The heartbeat is as old as the shard's last iteration, and nobody writes it until the worker is
+// gone: new connections follow their fail mode meanwhile.
+void Supervisor::abort_worker(const StallWatch::Stall& stall) {
+  constexpr int64_t kNsPerMs = 1'000'000;
+  uint64_t& aborts = life_.as<LifePage>()->watchdog_aborts;
+  write_word(aborts, read_word(aborts) + 1);
+  log_error("watchdog: shard " + std::to_string(stall.shard) + " of worker " +
+            std::to_string(worker_) + " has completed no loop iteration for " +
+            std::to_string(stall.length.count() / kNsPerMs) + " ms (--watchdog is " +
+            std::to_string(options_.watchdog.count() / kNsPerMs) +
+            " ms; its thread: " + describe_shard_thread(worker_, stall.shard) +
+            "): the worker is aborted, another will be started");
+  ::kill(worker_, SIGABRT);
+  ::kill(worker_, SIGCONT);  // one that is stopped would not hear of it
+  kill_at_ = monotonic_now() + kAbortGrace;
+}
+
 void Supervisor::schedule_restart(bool exited_by_itself) {
   const Instant now = monotonic_now();
   const bool was_stable = is_worker_ready_ && now - ready_since_ >= kStableAfter;
@@ -206,6 +259,7 @@ void Supervisor::schedule_restart(bool exited_by_itself) {
 
 void Supervisor::on_worker_exit(int status) {
   worker_ = -1;
+  if (!is_stopping_) kill_at_ = kNever;
   link_.close();
   const bool by_itself = WIFEXITED(status);
   const bool is_clean = by_itself && WEXITSTATUS(status) == 0;
@@ -254,6 +308,7 @@ void Supervisor::on_signals() {
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
     if (pid == worker_) on_worker_exit(status);
+    acceleration_.on_exit(pid);
   }
 }
 
@@ -278,18 +333,23 @@ void Supervisor::on_link() {
 }
 
 int Supervisor::poll_timeout_ms() const {
-  const Instant next = std::min({restart_at_, kill_at_, sweep_at_, beat_at_});
+  const Instant next =
+      std::min({restart_at_, kill_at_, sweep_at_, beat_at_, watch_at_, acceleration_.deadline()});
   if (next == kNever) return -1;
   const Duration left = std::max(Duration(0), next - monotonic_now());
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
 }
 
 void Supervisor::step() {
-  std::array<pollfd, 2> polled = {pollfd{signals_.get(), POLLIN, 0}, pollfd{link_.fd(), POLLIN, 0}};
-  ::poll(polled.data(), link_.is_open() ? 2 : 1, poll_timeout_ms());
+  std::array<pollfd, 3> polled = {pollfd{signals_.get(), POLLIN, 0},
+                                  pollfd{link_.is_open() ? link_.fd() : -1, POLLIN, 0},
+                                  pollfd{acceleration_.fd(), POLLIN, 0}};
+  ::poll(polled.data(), polled.size(), poll_timeout_ms());
   if (link_.is_open() && polled[1].revents != 0) on_link();
+  if (polled[2].revents != 0) acceleration_.on_readable();
   if (polled[0].revents != 0) on_signals();
   const Instant now = monotonic_now();
+  if (now >= acceleration_.deadline()) acceleration_.on_deadline();
   if (now >= kill_at_ && worker_ > 0) {
     log_error("worker " + std::to_string(worker_) + " did not finish in time and is killed");
     ::kill(worker_, SIGKILL);
@@ -302,6 +362,7 @@ void Supervisor::step() {
   }
   if (now >= sweep_at_) sweep_at_ = now + capture_->sweep();
   if (now >= beat_at_) beat_for_worker();
+  if (now >= watch_at_) watch_worker();
 }
 
 int Supervisor::run() {

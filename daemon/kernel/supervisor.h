@@ -32,9 +32,13 @@ struct SupervisorOptions {
   HookChoice hook = HookChoice::kAuto;
   Duration drain_time = std::chrono::seconds(30);
   Duration heartbeat_timeout = std::chrono::seconds(1);  // hb_timeout of design.md 8.3
+  // A ready worker with a shard that completes no loop iteration for as long is aborted (a core
+  // shows where) and replaced. Zero: never.
+  Duration watchdog = std::chrono::seconds(2);
   std::string bpffs = "/sys/fs/bpf";
   uint32_t counter_blocks = 64;   // shards that a worker may have
   uint32_t flow_records = 65536;  // np_conn slots without capture
+  uint32_t series_bytes = 0;      // memory per shard for metrics, which a worker finds again
   // Listening socket of nodectl, handed to every worker; -1: none. Borrowed.
   int control_socket = -1;
   // The worker is /proc/self/exe with these arguments and "--worker-link=N" after them.

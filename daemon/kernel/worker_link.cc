@@ -3,9 +3,11 @@
 #include "kernel/worker_link.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cstring>
 #include <thread>
 
@@ -36,7 +38,19 @@ control::PodState pod_state(const link::PodState& wire) {
   return state;
 }
 
+// The pod's id, then control::to_line().
+std::optional<control::Check> parse_node_check(std::string_view line) {
+  const size_t tab = line.find(control::kCheckSeparator);
+  if (tab == std::string_view::npos) return std::nullopt;
+  std::optional<control::Check> check = control::parse_check(line.substr(tab + 1));
+  if (check) std::from_chars(line.data(), line.data() + tab, check->pod_id);
+  return check;
+}
+
 }  // namespace
+
+WorkerLink::Impl::Impl(Fd socket) : channel(std::move(socket)) {}
+WorkerLink::Impl::~Impl() = default;
 
 Result<void> WorkerLink::Impl::take_fd(const link::HandFd& hand, Fd fd) {
   if (!fd.is_open()) return broken("an fd is missing in the hand-over");
@@ -57,6 +71,12 @@ Result<void> WorkerLink::Impl::take_fd(const link::HandFd& hand, Fd fd) {
       return ok();
     case link::FdRole::kControlSocket:
       control_socket = std::move(fd);
+      return ok();
+    case link::FdRole::kSeries:
+      series_fd = std::move(fd);
+      return ok();
+    case link::FdRole::kLife:
+      life_fd = std::move(fd);
       return ok();
   }
   return broken("an fd of an unknown role came");
@@ -93,20 +113,24 @@ Result<void> WorkerLink::Impl::map_memory() {
   const size_t blocks = size_t{hello.counter_blocks} * NP_COUNTER_BLOCK_BYTES;
   NP_TRY_ASSIGN(flow_records, MappedRegion::map(map(Map::kConn), records));
   NP_TRY_ASSIGN(counters, MappedRegion::map(map(Map::kCounters), blocks));
+  if (series_fd.is_open()) {
+    const size_t bytes = size_t{hello.counter_blocks} * hello.series_bytes;
+    NP_TRY_ASSIGN(series, MappedRegion::map(series_fd.get(), bytes));
+  }
+  if (life_fd.is_open()) {
+    NP_TRY_ASSIGN(life, MappedRegion::map(life_fd.get(), sizeof(LifePage)));
+  }
   if (!has_capture) return ok();
   NP_TRY_ASSIGN(live, MappedRegion::map(map(Map::kLive), sizeof(np_live)));
   NP_TRY_ASSIGN(limits, MappedRegion::map(map(Map::kLimit), sizeof(np_limit) * NP_LIMIT_MAX));
   table = std::make_unique<KernelCaptureTable>(map(Map::kServices), map(Map::kCidr),
                                                map(Map::kServiceStats));
+  guard = std::make_unique<Guard>(*this);
+  acceleration = std::make_unique<Acceleration>(*this);
+  replay = std::make_unique<CaptureReplay>(
+      CaptureReplay::Maps{map(Map::kConfig), map(Map::kLive), map(Map::kPods), map(Map::kPodStats),
+                          map(Map::kServices), map(Map::kCidr), map(Map::kListeners)});
   return ok();
-}
-
-template <typename T>
-Result<void> WorkerLink::Impl::call(link::Kind kind, const T& body,
-                                    std::vector<LinkMessage>* extra) {
-  const uint32_t id = next_id++;
-  NP_TRY(channel.send(kind, id, body));
-  return wait_for_answer(id, extra);
 }
 
 Result<void> WorkerLink::Impl::wait_for_answer(uint32_t id, std::vector<LinkMessage>* extra) {
@@ -221,6 +245,29 @@ std::vector<control::PodState> WorkerLink::list() {
     if (message.kind == link::Kind::kPodState && state) states.push_back(pod_state(*state));
   }
   return states;
+}
+
+Result<std::vector<control::Check>> WorkerLink::inspect() {
+  std::vector<LinkMessage> extra;
+  NP_TRY(impl_->call(link::Kind::kCheckNode, uint32_t{0}, &extra));
+  std::vector<control::Check> checks;
+  for (const LinkMessage& message : extra) {
+    const auto body = message.as<link::NodeChecks>();
+    if (message.kind != link::Kind::kNodeChecks || !body || !message.fd.is_open()) continue;
+    std::string text(body->bytes, '\0');
+    if (::pread(message.fd.get(), text.data(), text.size(), 0) !=
+        static_cast<ssize_t>(text.size())) {
+      return broken("the checks cannot be read");
+    }
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = std::min(text.find('\n', begin), text.size());
+      if (auto check = parse_node_check(std::string_view(text).substr(begin, end - begin))) {
+        checks.push_back(std::move(*check));
+      }
+      begin = end + 1;
+    }
+  }
+  return checks;
 }
 
 Result<void> WorkerLink::set(const std::vector<SocketAddress>& binds) {

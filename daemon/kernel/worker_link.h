@@ -21,8 +21,11 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/life_page.h"
 #include "base/limit_slot.h"
 #include "base/result.h"
+#include "control/acceleration.h"
+#include "control/guard.h"
 #include "control/seams.h"
 
 namespace np::kernel {
@@ -59,6 +62,7 @@ struct EndpointChange {
   uint32_t count = 0;  // ejections so far; kEjected only
 };
 
+inline constexpr size_t kFlowsMax = 65536;  // entries of np_flows
 // One line of `nodectl top connections`: an entry of np_flows.
 struct FlowView {
   SocketAddress client;
@@ -84,7 +88,10 @@ enum class LiveFlag : uint32_t {
   kKillswitch = 4,  // new connections go direct, whatever their policy says
 };
 
-class WorkerLink final : public control::PodAttacher, public control::ListenerHost {
+class WorkerLink final : public control::PodAttacher,
+                         public control::ListenerHost,
+                         public control::FlowResetter,
+                         public control::NodeInspector {
  public:
   // Reads what the supervisor hands over. `link` is the fd named by "--worker-link=N".
   static Result<std::unique_ptr<WorkerLink>> from_fd(Fd link);
@@ -107,6 +114,8 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   void beat(uint64_t monotonic_ns);  // any one thread; a heartbeat older than 1 s means "hung"
   // np_live.heartbeat_ns itself, for a writer that stores it with every loop; null without capture.
   uint64_t* heartbeat_word();
+  // What the supervisor's watchdog looks at; null: it has none.
+  LifePage* life_page();
   void set_live_flag(LiveFlag flag, bool on);
   // np_limit, all zero: what the worker before counted there means nothing to this one. Empty
   // without capture.
@@ -117,6 +126,9 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   // Counters of shard `index`, 8 KiB, zero at the very first start: outlives the worker.
   std::span<std::byte> counter_block(uint32_t index);
   uint32_t counter_blocks() const;
+  // Of shard `index`, SupervisorOptions::series_bytes; zero at the very first start, outlives the
+  // worker. Empty: the supervisor keeps none.
+  std::span<std::byte> series_block(uint32_t index);
 
   // ---- requests to the supervisor ----
   // The worker accepts from now on; before this, a death counts as a failed start (back-off).
@@ -127,6 +139,7 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
   Result<control::PodState> attach(const control::PodAttachment& pod) override;
   Result<void> detach(uint32_t pod_id) override;
   std::vector<control::PodState> list() override;
+  Result<std::vector<control::Check>> inspect() override;
   // Calls the observer with all sockets that accept now, before it returns. Shards must have let
   // go of a socket when the observer returns: it is closed then.
   Result<void> set(const std::vector<SocketAddress>& binds) override;
@@ -141,12 +154,15 @@ class WorkerLink final : public control::PodAttacher, public control::ListenerHo
 
   // ---- kernel state, read and written directly ----
   control::CaptureTable& capture_table();
+  control::CaptureProbe* capture_probe();                      // null without capture
+  control::GuardHost* guard();                                 // null without capture
+  control::AccelerationHost* acceleration();                   // null without capture
   std::vector<control::NamedCounter> kernel_counters() const;  // np_stats; empty without capture
   std::vector<FlowView> flows(size_t limit) const;
   std::vector<FlowTotals> pod_totals() const;
   std::vector<FlowTotals> service_totals() const;
   // For this long, segments of covered connections that began before their policy draw RST (R5).
-  void reset_uncaptured_flows(Duration window);
+  void reset_uncaptured_flows(Duration window) override;
   Result<void> store_ejection(const EjectionRecord& record);
   void erase_ejection(const SocketAddress& endpoint, uint32_t service_id);
   std::vector<EjectionRecord> ejections() const;

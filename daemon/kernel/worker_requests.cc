@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernel/worker_requests.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+
+#include "kernel/node_checks.h"
 
 namespace np::kernel {
 
@@ -30,6 +36,25 @@ bool is_interface_name(const char (&field)[N]) {
          std::string(field) != "..";
 }
 
+// Text that is too long for a message. Not open: errno says why.
+Fd file_of(const char* name, const std::string& text) {
+  Fd file(::memfd_create(name, MFD_CLOEXEC));
+  const bool is_written = file.is_open() && ::write(file.get(), text.data(), text.size()) ==
+                                                static_cast<ssize_t>(text.size());
+  return is_written ? std::move(file) : Fd();
+}
+
+link::GuardState guard_state(const GuardRecord& record) {
+  link::GuardState state;
+  state.mode = static_cast<uint32_t>(record.asked);
+  state.hook = static_cast<uint32_t>(record.hook);
+  state.ifindex = record.ifindex;
+  link::put_text(state.ifname, record.ifname);
+  link::put_text(state.note, record.note);
+  link::put_text(state.problem, record.problem);
+  return state;
+}
+
 }  // namespace
 
 Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, bool lost_predecessor,
@@ -39,6 +64,7 @@ Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, boo
                 (lost_predecessor ? link::kLostPredecessor : 0U);
   hello.counter_blocks = state_.counter_blocks;
   hello.flow_records = state_.flow_records;
+  hello.series_bytes = state_.series_bytes;
   hello.epoch = epoch;
   NP_TRY(channel.send(link::Kind::kHello, 0, hello));
   NP_TRY(hand_maps(channel));
@@ -47,6 +73,16 @@ Result<void> WorkerRequests::hand_over(LinkChannel& channel, uint64_t epoch, boo
     link::HandFd hand;
     hand.role = link::FdRole::kControlSocket;
     NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.control_socket));
+  }
+  if (state_.series_fd >= 0) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kSeries;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.series_fd));
+  }
+  if (state_.life_fd >= 0) {
+    link::HandFd hand;
+    hand.role = link::FdRole::kLife;
+    NP_TRY(channel.send(link::Kind::kHandFd, 0, hand, state_.life_fd));
   }
   for (const GatewayListenerSocket& socket : state_.gateways->sockets()) {
     link::HandFd hand;
@@ -125,6 +161,18 @@ Result<void> WorkerRequests::serve(LinkChannel& channel, const LinkMessage& mess
       return set_band(channel, message);
     case link::Kind::kNoteEndpoint:
       return note_endpoint(channel, message);
+    case link::Kind::kCheckNode:
+      return check_node(channel, message);
+    case link::Kind::kAttachGuard:
+      return attach_guard(channel, message);
+    case link::Kind::kDetachGuard:
+      return detach_guard(channel, message);
+    case link::Kind::kListGuards:
+      return list_guards(channel, message);
+    case link::Kind::kTestAcceleration:
+      return test_acceleration(channel, message);
+    case link::Kind::kGetAcceleration:
+      return get_acceleration(channel, message);
     case link::Kind::kDetachAll: {
       const Result<void> possible = require_capture();
       return answer(channel, message.id, possible ? state_.capture->detach_all() : possible);
@@ -178,7 +226,7 @@ Result<void> WorkerRequests::attach_pod(LinkChannel& channel, const LinkMessage&
     std::memcpy(ip.bytes.data(), body->ips[i], sizeof(body->ips[i]));
     request.ips.push_back(ip);
   }
-  const Result<PodRecord> record = state_.capture->pods().attach(request);
+  const Result<PodRecord> record = state_.capture->attach_pod(request);
   if (!record) return answer(channel, message.id, record.error());
   NP_TRY(send_state(channel, message.id, *record));
   return answer(channel, message.id, ok());
@@ -196,6 +244,39 @@ Result<void> WorkerRequests::list_pods(LinkChannel& channel, const LinkMessage& 
   if (state_.capture != nullptr && !state_.capture->is_detached()) {
     for (const PodRecord& record : state_.capture->pods().list()) {
       NP_TRY(send_state(channel, message.id, record));
+    }
+  }
+  return answer(channel, message.id, ok());
+}
+
+Result<void> WorkerRequests::attach_guard(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::AttachGuard>();
+  if (!body || !is_interface_name(body->ifname) || *body->ifname == '\0' ||
+      body->mode > static_cast<uint32_t>(GuardMode::kTc)) {
+    return broken("a malformed request to guard an interface");
+  }
+  const Result<void> possible = require_capture();
+  if (!possible) return answer(channel, message.id, possible);
+  const Result<GuardRecord> record = state_.capture->attach_guard(
+      link::get_text(body->ifname), static_cast<GuardMode>(body->mode), body->is_kept != 0);
+  if (!record) return answer(channel, message.id, record.error());
+  NP_TRY(channel.send(link::Kind::kGuardState, message.id, guard_state(*record)));
+  return answer(channel, message.id, ok());
+}
+
+Result<void> WorkerRequests::detach_guard(LinkChannel& channel, const LinkMessage& message) {
+  const auto body = message.as<link::DetachGuard>();
+  if (!body || !is_interface_name(body->ifname)) return broken("a malformed request to unguard");
+  const Result<void> possible = require_capture();
+  return answer(
+      channel, message.id,
+      possible ? state_.capture->guards().detach(link::get_text(body->ifname)) : possible);
+}
+
+Result<void> WorkerRequests::list_guards(LinkChannel& channel, const LinkMessage& message) {
+  if (state_.capture != nullptr && !state_.capture->is_detached()) {
+    for (const GuardRecord& record : state_.capture->guards().list()) {
+      NP_TRY(channel.send(link::Kind::kGuardState, message.id, guard_state(record)));
     }
   }
   return answer(channel, message.id, ok());
@@ -242,6 +323,49 @@ Result<void> WorkerRequests::note_endpoint(LinkChannel& channel, const LinkMessa
   event.key.dport = body->endpoint.port;
   const Result<bool> written = state_.capture->loader().note(event);
   return answer(channel, message.id, written ? ok() : Result<void>(written.error()));
+}
+
+Result<void> WorkerRequests::check_node(LinkChannel& channel, const LinkMessage& message) {
+  const bool has_capture = state_.capture != nullptr && !state_.capture->is_detached();
+  const Checks checks =
+      has_capture ? np::kernel::check_node(state_.capture->view()) : check_kernel();
+  std::string text;
+  for (const control::Check& check : checks) {
+    text += std::to_string(check.pod_id) + control::kCheckSeparator + to_line(check) + "\n";
+  }
+  const Fd file = file_of("np_checks", text);
+  if (!file.is_open()) {
+    return answer(channel, message.id, system_error(errno, "write down the checks"));
+  }
+  link::NodeChecks body;
+  body.bytes = static_cast<uint32_t>(text.size());
+  NP_TRY(channel.send(link::Kind::kNodeChecks, message.id, body, file.get()));
+  return answer(channel, message.id, ok());
+}
+
+// Only captured connections could be accelerated: without capture there is nothing to test.
+Result<void> WorkerRequests::test_acceleration(LinkChannel& channel, const LinkMessage& message) {
+  const Result<void> possible = require_capture();
+  return answer(channel, message.id, possible ? state_.acceleration->start() : possible);
+}
+
+Result<void> WorkerRequests::get_acceleration(LinkChannel& channel, const LinkMessage& message) {
+  const Result<void> possible = require_capture();
+  if (!possible) return answer(channel, message.id, possible);
+  const control::AccelerationState& state = state_.acceleration->state();
+  link::Acceleration body;
+  body.phase = static_cast<uint32_t>(state.phase);
+  Fd file;
+  if (state.phase == control::AccelerationState::Phase::kDone) {
+    const std::string text = to_text(state.report);
+    body.bytes = static_cast<uint32_t>(text.size());
+    file = file_of("np_acceleration", text);
+    if (!file.is_open()) {
+      return answer(channel, message.id, system_error(errno, "write down the report"));
+    }
+  }
+  NP_TRY(channel.send(link::Kind::kAcceleration, message.id, body, file.get()));
+  return answer(channel, message.id, ok());
 }
 
 }  // namespace np::kernel

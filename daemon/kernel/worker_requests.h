@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "kernel/acceleration_run.h"
 #include "kernel/capture_side.h"
 #include "kernel/gateway_listeners.h"
 #include "kernel/link_channel.h"
@@ -22,9 +23,13 @@ namespace np::kernel {
 struct SharedState {
   CaptureSide* capture = nullptr;  // null: --no-capture
   GatewayListeners* gateways = nullptr;
+  AccelerationRun* acceleration = nullptr;
   int counters_fd = -1;  // memfds without capture
   int flow_records_fd = -1;
   int control_socket = -1;  // none: -1
+  int series_fd = -1;       // none: -1
+  int life_fd = -1;         // none: -1
+  uint32_t series_bytes = 0;
   uint32_t counter_blocks = 0;
   uint32_t flow_records = 0;
 };
@@ -48,6 +53,12 @@ class WorkerRequests {
   Result<void> set_listeners(LinkChannel& channel, const LinkMessage& message);
   Result<void> set_band(LinkChannel& channel, const LinkMessage& message);
   Result<void> note_endpoint(LinkChannel& channel, const LinkMessage& message);
+  Result<void> check_node(LinkChannel& channel, const LinkMessage& message);
+  Result<void> attach_guard(LinkChannel& channel, const LinkMessage& message);
+  Result<void> detach_guard(LinkChannel& channel, const LinkMessage& message);
+  Result<void> list_guards(LinkChannel& channel, const LinkMessage& message);
+  Result<void> test_acceleration(LinkChannel& channel, const LinkMessage& message);
+  Result<void> get_acceleration(LinkChannel& channel, const LinkMessage& message);
   Result<void> send_state(LinkChannel& channel, uint32_t id, const PodRecord& record);
   Result<void> require_capture() const;
 

@@ -69,6 +69,10 @@ uint32_t* WorkerLink::live_flags_word() {
   return page != nullptr ? &page->flags : nullptr;
 }
 
+LifePage* WorkerLink::life_page() {
+  return impl_->life.as<LifePage>();
+}
+
 void WorkerLink::set_live_flag(LiveFlag flag, bool on) {
   auto* page = impl_->live.as<np_live>();
   if (page == nullptr) return;
@@ -101,10 +105,28 @@ uint32_t WorkerLink::counter_blocks() const {
   return impl_->hello.counter_blocks;
 }
 
+std::span<std::byte> WorkerLink::series_block(uint32_t index) {
+  if (!impl_->series_fd.is_open()) return {};
+  NP_CHECK(index < impl_->hello.counter_blocks);
+  const size_t bytes = impl_->hello.series_bytes;
+  return {impl_->series.as<std::byte>() + index * bytes, bytes};
+}
+
 control::CaptureTable& WorkerLink::capture_table() {
   static NoCaptureTable nothing;  // has no state
   if (impl_->table) return *impl_->table;
   return nothing;
+}
+
+control::CaptureProbe* WorkerLink::capture_probe() {
+  return impl_->replay.get();
+}
+
+control::AccelerationHost* WorkerLink::acceleration() {
+  return impl_->acceleration.get();
+}
+control::GuardHost* WorkerLink::guard() {
+  return impl_->guard.get();
 }
 
 std::vector<control::NamedCounter> WorkerLink::kernel_counters() const {
@@ -115,8 +137,13 @@ std::vector<control::NamedCounter> WorkerLink::kernel_counters() const {
 #define NP_ADD_COUNTER(field, help) counters.push_back({#field, stats->field});
   NP_STATS(NP_ADD_COUNTER)
 #undef NP_ADD_COUNTER
+  for (control::NamedCounter& counter : impl_->guard->counters()) {
+    counters.push_back({"guard_" + counter.name, counter.value});
+  }
   return counters;
 }
+
+static_assert(kFlowsMax == NP_FLOWS_MAX);
 
 std::vector<FlowView> WorkerLink::flows(size_t limit) const {
   std::vector<FlowView> views;

@@ -4,9 +4,28 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "policy/limit_verdict.h"
 #include "proxy/node_state.h"
 
 namespace np::proxy {
+
+namespace {
+
+Admission admission_of(policy::LimitVerdict verdict) {
+  switch (verdict) {
+    case policy::LimitVerdict::kGranted:
+      return Admission::kGranted;
+    case policy::LimitVerdict::kWaits:
+      return Admission::kWaiting;
+    case policy::LimitVerdict::kTooManyPending:
+      break;
+    case policy::LimitVerdict::kTooManyRequests:
+      return Admission::kTooManyRequests;
+  }
+  return Admission::kTooManyPending;
+}
+
+}  // namespace
 
 AdmissionGroup::AdmissionGroup(NodeState& node, uint32_t shards, LimitSlot* slot)
     : node_(node), slot_(slot), parts_(shards) {}
@@ -15,36 +34,34 @@ void AdmissionGroup::configure(const policy::ConnectionPool& limits, uint32_t sh
   const SpinGuard guard(lock_);
   if (max_connections_ == limits.max_connections && max_pending_ == limits.max_pending_requests &&
       max_requests_ == limits.max_requests && max_retries_ == limits.max_retries &&
-      retry_budget_ == limits.retry_budget && shadow_ == limits.shadow) {
+      retry_budget_ == limits.retry_budget) {
     return;
   }
-  shadow_ = limits.shadow;
   max_connections_ = limits.max_connections;
   max_pending_ = limits.max_pending_requests;
   max_requests_ = limits.max_requests;
   max_retries_ = limits.max_retries;
   retry_budget_ = limits.retry_budget;
-  open_max_.store(shadow_ ? policy::kUnlimited : max_connections_, std::memory_order_relaxed);
+  open_max_.store(max_connections_, std::memory_order_relaxed);
   serve(shard);
   show();
 }
 
 Admission AdmissionGroup::admit(WaitNode& waiting, bool may_wait) {
   const SpinGuard guard(lock_);
-  Admission verdict = Admission::kTooManyPending;
-  if (running_ < max_connections_ && waiting_.empty()) {
-    verdict = running_ < max_requests_ ? Admission::kGranted : Admission::kTooManyRequests;
-  } else if (may_wait && waiting_.size() < max_pending_) {
+  const policy::LimitLoad load{running_, static_cast<uint32_t>(waiting_.size())};
+  Admission verdict = admission_of(
+      policy::limit_verdict(max_connections_, max_pending_, max_requests_, load, may_wait));
+  if (verdict == Admission::kTooManyPending && may_wait && take_offered_place(waiting.shard)) {
     verdict = Admission::kWaiting;
   }
-  if (shadow_ && verdict != Admission::kGranted) verdict = Admission::kShadow;
   switch (verdict) {
     case Admission::kGranted:
-    case Admission::kShadow:
       ++running_;
       break;
     case Admission::kWaiting:
       waiting.place = WaitNode::Place::kQueue;
+      waiting.gives_way = false;
       waiting_.push_back(waiting);
       break;
     case Admission::kTooManyPending:
@@ -66,34 +83,66 @@ void AdmissionGroup::end(uint32_t shard) {
 
 // Lets waiting requests in, first come first, as far as there is room.
 void AdmissionGroup::serve(uint32_t shard) {
-  const auto has_room = [this] {
-    return shadow_ || (running_ < max_connections_ && running_ < max_requests_);
-  };
+  const auto has_room = [this] { return running_ < max_connections_ && running_ < max_requests_; };
   while (!waiting_.empty() && has_room()) {
     WaitNode& next = *waiting_.front();
-    waiting_.remove(next);
+    take_out(next);
     ++running_;
     next.place = WaitNode::Place::kMailbox;
     node_.deliver(next, shard);
   }
 }
 
+void AdmissionGroup::take_out(WaitNode& waiting) {
+  waiting_.remove(waiting);
+  if (waiting.gives_way) --offered_;
+}
+
+// True: there is a place now, for somebody who had offered it is refused.
+bool AdmissionGroup::take_offered_place(uint32_t shard) {
+  if (offered_ == 0) return false;
+  WaitNode* waiting = waiting_.front();
+  while (!waiting->gives_way) waiting = waiting->link.next;
+  take_out(*waiting);
+  ++rejected_;
+  waiting->place = WaitNode::Place::kRefused;
+  node_.deliver(*waiting, shard);
+  return true;
+}
+
+void AdmissionGroup::offer_place(WaitNode& waiting) {
+  const SpinGuard guard(lock_);
+  if (waiting.place != WaitNode::Place::kQueue || waiting.gives_way) return;
+  waiting.gives_way = true;
+  ++offered_;
+}
+
 void AdmissionGroup::leave(WaitNode& waiting) {
   const SpinGuard guard(lock_);
-  if (waiting.place == WaitNode::Place::kQueue) {
-    waiting_.remove(waiting);
-  } else if (waiting.place == WaitNode::Place::kMailbox) {
-    node_.mailbox(waiting.shard).remove(waiting);
-    --running_;
-    serve(waiting.shard);
+  switch (waiting.place) {
+    case WaitNode::Place::kNowhere:
+      break;
+    case WaitNode::Place::kQueue:
+      take_out(waiting);
+      break;
+    case WaitNode::Place::kMailbox:
+      node_.mailbox(waiting.shard).remove(waiting);
+      --running_;
+      serve(waiting.shard);
+      break;
+    case WaitNode::Place::kRefused:
+      node_.mailbox(waiting.shard).remove(waiting);
+      break;
   }
   waiting.place = WaitNode::Place::kNowhere;
   show();
 }
 
-void AdmissionGroup::arrived(WaitNode& waiting) {
+bool AdmissionGroup::arrived(WaitNode& waiting) {
   const SpinGuard guard(lock_);
+  const bool is_granted = waiting.place == WaitNode::Place::kMailbox;
   waiting.place = WaitNode::Place::kNowhere;
+  return is_granted;
 }
 
 uint32_t AdmissionGroup::retries_allowed() const {
@@ -106,7 +155,7 @@ uint32_t AdmissionGroup::retries_allowed() const {
 
 bool AdmissionGroup::begin_retry() {
   const SpinGuard guard(lock_);
-  if (retries_ >= retries_allowed() && !shadow_) return false;
+  if (retries_ >= retries_allowed()) return false;
   ++retries_;
   return true;
 }

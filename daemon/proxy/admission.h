@@ -6,7 +6,8 @@
 // What is limited (traffic-semantics 3.3, design.md 8.8):
 //   running   requests that hold a connection or are about to: at most max_connections (HTTP/1
 //             carries one request per connection) and at most max_requests
-//   waiting   in order of arrival, whatever their shard: at most max_pending_requests
+//   waiting   in order of arrival, whatever their shard: at most max_pending_requests. Those whose
+//             client may have left make room for others when there is none
 //   retries   repeats under way: at most max_retries, or what the retry budget allows
 // Idle connections are no part of `running`: they are room. When a new connection takes the number
 // of open ones above max_connections, an idle one is closed, on whichever shard it is.
@@ -29,7 +30,6 @@ class NodeState;
 
 enum class Admission : uint8_t {
   kGranted,         // the caller must end() it
-  kShadow,          // the same; without shadow mode it would have waited or been refused
   kWaiting,         // the node gets mail when it is granted, unless leave() comes first
   kTooManyPending,  // no connection free and no place to wait
   kTooManyRequests  // max_requests
@@ -47,8 +47,10 @@ class AdmissionGroup {
   void end(uint32_t shard);
   // The Exchange waits no longer. True: it had been granted meanwhile, and that is given back.
   void leave(WaitNode& waiting);
-  // The owner has taken the node from its mailbox.
-  void arrived(WaitNode& waiting);
+  // The owner has taken the node from its mailbox. False: it is refused, its place was needed.
+  bool arrived(WaitNode& waiting);
+  // Its client may have left: whoever finds the line full gets its place.
+  void offer_place(WaitNode& waiting);
 
   bool begin_retry();
   void end_retry();
@@ -79,11 +81,14 @@ class AdmissionGroup {
   };
   uint32_t retries_allowed() const;
   void serve(uint32_t shard);
+  void take_out(WaitNode& waiting);
+  bool take_offered_place(uint32_t shard);
   void show();
 
   NodeState& node_;
   SpinLock lock_;
   WaitList waiting_;
+  uint32_t offered_ = 0;  // of those that wait
   uint32_t running_ = 0;
   uint32_t retries_ = 0;
   uint64_t rejected_ = 0;
@@ -92,7 +97,6 @@ class AdmissionGroup {
   uint32_t max_requests_ = policy::kUnlimited;
   uint32_t max_retries_ = policy::kUnlimited;
   std::optional<policy::RetryBudget> retry_budget_;
-  bool shadow_ = false;
   LimitSlot* slot_;  // may be null
   std::atomic<uint32_t> open_{0};
   std::atomic<uint32_t> open_max_{policy::kUnlimited};

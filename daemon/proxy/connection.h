@@ -112,6 +112,7 @@ struct Connection : SlabObject {
   bool connecting = false;              // which of the two
   ShardGroup* group = nullptr;          // whose limit it counts for; null: none
   Link<Connection> group_link;          // idle, in a group
+  Link<Connection> age_link;            // idle, among all of the shard
   AdmissionGroup* admission = nullptr;  // keeps its request's place until it is idle or closed
   uint32_t requests = 0;                // begun on this connection
   Instant opened;

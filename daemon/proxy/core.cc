@@ -17,6 +17,14 @@ struct SendRemains {
   std::unique_ptr<SendVector> entries;
 };
 
+// Whether it makes no difference for a while that the output was sent: no end of the connection
+// waits for it. A part of the buffer, so that no source is paused for it.
+bool awaits_nothing(const Connection& connection) {
+  return connection.state() == ConnectionState::kOpen && connection.codec != nullptr &&
+         !connection.codec->wants_close() && !connection.shutdown_wanted &&
+         !connection.peer_finished;
+}
+
 }  // namespace
 
 // ---- a step ----------------------------------------------------------------------------------
@@ -29,7 +37,7 @@ void Core::begin_step(Instant now, ActionList& actions) {
 void Core::end_step() {
   // Settling may touch more; indices, because the lists grow meanwhile.
   size_t next = 0;
-  while (next < touched_.size() || !touched_pools_.empty() || has_mail()) {
+  while (next < touched_.size() || !touched_pools_.empty() || node_->mailbox(shard_).has_mail()) {
     if (next < touched_.size()) {
       Connection& connection = *touched_[next++];
       connection.touched = false;
@@ -113,18 +121,21 @@ void Core::settle(Connection& connection) {
   update_receive(connection);
 }
 
+bool Core::is_idle(const Connection& connection) const {
+  // Who connected a moment ago has a request under way that must not be lost.
+  const bool expected = connection.last_stream == 0 && limits_.drain_wait > Duration::zero();
+  return connection.input.empty() && !connection.in_head && !expected;
+}
+
 // Whether a client's connection without an Exchange has served its time.
 void Core::settle_downstream_end(Connection& connection) {
   if (connection.side != Connection::Side::kDownstream || connection.exchange ||
       connection.state() != ConnectionState::kOpen) {
     return;
   }
-  const bool idle = connection.input.empty() && !connection.in_head;
-  // Who connected a moment ago has a request under way that must not be lost.
-  const bool expected = connection.last_stream == 0 && limits_.drain_wait > Duration::zero();
   const bool finished = connection.peer_finished && connection.input.empty();
   if (connection.codec == nullptr || connection.codec->wants_close() || finished ||
-      (draining_ && idle && !expected)) {
+      (keeps_nothing_alive() && is_idle(connection))) {
     connection.advance_to(ConnectionState::kDraining);
     // Bytes behind the last request that we serve: closing on them would reset, and the answer
     // might be lost to that.
@@ -170,7 +181,11 @@ void Core::flush(Connection& connection) {
     action.iov = connection.sending->entries;
     action.iov_count = static_cast<uint32_t>(count);
     if (connection.side == Connection::Side::kUpstream) action.pod_id = pod_served_by(connection);
-    for (size_t i = 0; i < count; ++i) connection.offered_bytes += action.iov[i].iov_len;
+    size_t offered = 0;
+    for (size_t i = 0; i < count; ++i) offered += action.iov[i].iov_len;
+    connection.offered_bytes += offered;
+    action.may_be_told_late = !keeps_nothing_alive() && offered == connection.output.size_bytes() &&
+                              offered < limits_.buffer_bytes / 4 && awaits_nothing(connection);
     return;
   }
   if (connection.shutdown_wanted && !connection.shutdown_sent) {
@@ -220,7 +235,7 @@ void Core::update_downstream_timer(Connection& connection) {
     arm_flush(connection);
   } else if (connection.timer_purpose != ConnectionTimer::kIdle) {
     arm(connection, ConnectionTimer::kIdle,
-        draining_ ? limits_.drain_wait : limits_.connection_idle_timeout);
+        keeps_nothing_alive() ? limits_.drain_wait : limits_.connection_idle_timeout);
   }
 }
 
@@ -323,6 +338,10 @@ SnapshotPin* Core::pin_again(SnapshotPin* pin) {
   return pin;
 }
 
+bool Core::is_latest(const SnapshotPin* pin) const {
+  return pin == nullptr || pin == pins_.back().get();
+}
+
 void Core::unpin(SnapshotPin* pin) {
   if (pin == nullptr || --pin->references > 0 || pin == pins_.back().get()) return;
   std::erase_if(pins_, [&](const auto& entry) { return entry.get() == pin; });
@@ -347,9 +366,12 @@ bool Core::take_retry_share(ShardGroup* group, bool has_own_budget) {
   return true;
 }
 
-void Core::give_back_retry_share(ShardGroup* group) {
+void Core::give_back(RetryShare& share) {
+  if (!share.is_held) return;
   --active_retries_;
-  if (group != nullptr) group->shared->end_retry();
+  if (share.group != nullptr) share.group->shared->end_retry();
+  if (share.shadow != nullptr) share.shadow->end_retry();
+  share = {};
 }
 
 namespace {

@@ -26,18 +26,13 @@
 #include "proxy/pinned_text.h"
 #include "proxy/pipe.h"
 #include "proxy/pool.h"
+#include "proxy/pressure.h"
 #include "proxy/request_checker.h"
 #include "proxy/slab.h"
+#include "proxy/snapshot_pin.h"
 #include "proxy/timer_wheel.h"
 
 namespace np::proxy {
-
-// One snapshot as this shard knows it, counted without atomics.
-struct SnapshotPin {
-  std::shared_ptr<const policy::Snapshot> snapshot;
-  uint64_t number = 0;  // the shard's own count of snapshots
-  uint32_t references = 0;
-};
 
 class Core {
  public:
@@ -54,6 +49,7 @@ class Core {
   void on_wake(Instant now, ActionList& actions);
   void make_room(Instant now, ActionList& actions);
   void drain(Instant now, ActionList& actions);
+  void relieve(MemoryStage stage, size_t excess_bytes, Instant now, ActionList& actions);
   size_t open_downstream() const { return open_downstream_; }
   size_t open_upstream() const;
 
@@ -67,9 +63,11 @@ class Core {
   PinnedTexts& texts() { return texts_; }
   Picker& picker() { return picker_; }
   RequestChecker& checker() { return checker_; }
-  bool is_draining() const { return draining_; }
+  bool refuses_requests() const { return pressure_.stage >= MemoryStage::kRefuse; }
+  bool keeps_nothing_alive() const { return draining_ || pressure_.stage >= MemoryStage::kDrain; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
+  NodeState& node() { return *node_; }
   RequestObserver* observer() { return observer_; }
   const TraceOptions& tracing() const { return tracing_; }
   // Where what concerns a cluster is counted, beside the totals; a scratch place when nobody asks.
@@ -83,6 +81,7 @@ class Core {
   SnapshotPin* pin_snapshot();
   SnapshotPin* pin_again(SnapshotPin* pin);
   void unpin(SnapshotPin* pin);
+  bool is_latest(const SnapshotPin* pin) const;
 
   // Gives a command to the connection's codec; opaque connections take kData only.
   void send(Connection& connection, http::StreamCommand&& command);
@@ -116,8 +115,7 @@ class Core {
   // Share of the retry budget (reliability 29), and of the policy's max_retries.
   // `has_own_budget`: the policy's stands in place of the first.
   bool take_retry_share(ShardGroup* group, bool has_own_budget);
-  void give_back_retry_share(ShardGroup* group);
-
+  void give_back(RetryShare& share);
   void probe_ended(uint32_t slot, ProbeResult result);
 
   // ---- shared with other shards (core_limits.cc) ----
@@ -130,7 +128,7 @@ class Core {
                   const TryResult& result, bool probation);
   void change_active_requests(int by) { active_requests_ += static_cast<size_t>(by); }
 
-  // Answers a request whose head never became one: bad head (400 ...), or none in time (408).
+  // Answers what never became a head: a bad one (400 ...), or none in time (408).
   void refuse_unparsed(Connection& connection, http::StreamId stream, uint16_t status,
                        std::string_view body, EndReason reason);
 
@@ -139,6 +137,7 @@ class Core {
   void begin_step(Instant now, ActionList& actions);
   void end_step();
   void settle(Connection& connection);
+  bool is_idle(const Connection& connection) const;
   void settle_downstream_end(Connection& connection);
   void settle_draining(Connection& connection);
   void flush(Connection& connection);
@@ -159,10 +158,11 @@ class Core {
   void failed(Connection& connection, Failure failure);
   void lose(Connection& connection);
   bool may_parse(const Connection& connection);
-  bool is_throttled(const Connection& connection);
+  bool is_paced(const Connection& connection);
   // `is_queued`: the slice is the front of the connection's input.
   size_t parse(Connection& connection, const Slice& slice, bool is_queued);
   void parse_input(Connection& connection);
+  void act_on(Connection& connection, const TransportEvent& event);
   void deliver_finish(Connection& connection);
   void dispatch(Connection& connection, const BufferRef& owner);
   void dispatch_downstream(Connection& connection, const http::StreamEvent& event,
@@ -171,7 +171,6 @@ class Core {
                          const BufferRef& owner);
   void note_head_bytes(Connection& connection, std::string_view used);
   void sniff(Connection& connection, bool time_is_up);
-
   // core_upstream.cc: pools
   void open_connection(Pool& pool);
   void on_opened(Connection& connection);
@@ -183,7 +182,7 @@ class Core {
   void take_idle(Pool& pool, Connection& connection);
   void retire_removed_endpoints();
 
-  void refresh_stats();
+  void refresh_stats();  // engine.cc
   void report_unparsed(const Connection& connection, uint16_t status, size_t body_bytes,
                        EndReason reason);
 
@@ -192,12 +191,14 @@ class Core {
   void refresh_rules();
   void trim(ShardGroup& group);
   void end_admission(Connection& connection);
+  void count(const ServiceHealth::Verdict& verdict);
+  void sweep();
   void arm_sweep(Instant at);
   void begin_probe(uint32_t slot);
-  bool has_mail() const;
   void read_mail();
 
-  // engine.cc
+  size_t held_bytes(const Connection& client);  // core_overload.cc
+  void close_idle_clients(), end_largest(size_t bytes);
   void on_connection_timer(Connection& connection);
   void open_downstream(Connection& connection);
   void start_http(Connection& connection);
@@ -231,7 +232,6 @@ class Core {
   std::vector<std::unique_ptr<SnapshotPin>> pins_;  // the last one is current
   std::vector<std::unique_ptr<SendVector>> send_vectors_;
   std::vector<SendVector*> free_send_vectors_;
-
   Instant now_;
   ActionList* actions_ = nullptr;
   http::StreamEventList events_;
@@ -240,11 +240,10 @@ class Core {
   std::vector<Connection*> closed_;
   std::vector<Exchange*> finished_;
   size_t open_downstream_ = 0;
-  size_t active_requests_ = 0;
-  size_t active_mirrors_ = 0;
-  size_t active_retries_ = 0;
+  size_t active_requests_ = 0, active_mirrors_ = 0, active_retries_ = 0;
   uint64_t snapshot_count_ = 0;
   bool draining_ = false;
+  Pressure pressure_;
 };
 
 }  // namespace np::proxy

@@ -35,27 +35,31 @@ Guess guess_protocol(std::string_view bytes) {
 
 void Core::on_transport(ConnectionId id, const TransportEvent& event, Instant now,
                         ActionList& actions) {
-  Connection* connection = find(id);
-  if (connection == nullptr) return;  // closed by us meanwhile
   begin_step(now, actions);
+  Connection* connection = find(id);
+  // Else closed by us meanwhile, in this step or in an earlier one.
+  if (connection != nullptr && !connection->is_closed()) act_on(*connection, event);
+  if (!event.is_followed) end_step();
+}
+
+void Core::act_on(Connection& connection, const TransportEvent& event) {
   switch (event.kind) {
     case TransportEvent::Kind::kOpened:
-      on_opened(*connection);
+      on_opened(connection);
       break;
     case TransportEvent::Kind::kReceived:
-      receive(*connection, event.data);
+      receive(connection, event.data);
       break;
     case TransportEvent::Kind::kSent:
-      sent(*connection, event.sent_bytes);
+      sent(connection, event.sent_bytes);
       break;
     case TransportEvent::Kind::kPeerFinished:
-      peer_finished(*connection);
+      peer_finished(connection);
       break;
     case TransportEvent::Kind::kFailed:
-      failed(*connection, event.failure);
+      failed(connection, event.failure);
       break;
   }
-  end_step();
 }
 
 void Core::receive(Connection& connection, const Slice& data) {
@@ -77,7 +81,7 @@ void Core::receive(Connection& connection, const Slice& data) {
   }
   size_t used = 0;
   if (connection.input.empty() && connection.state() == ConnectionState::kOpen &&
-      may_parse(connection) && !is_throttled(connection)) {
+      may_parse(connection) && !is_paced(connection)) {
     used = parse(connection, data, false);
     if (connection.state() != ConnectionState::kOpen) return;
   }
@@ -170,11 +174,11 @@ bool Core::may_parse(const Connection& connection) {
   return has_room(connection);
 }
 
-// Whether a fault slows down the answer that comes here.
-bool Core::is_throttled(const Connection& connection) {
+// Whether a fault may slow down the answer that comes here.
+bool Core::is_paced(const Connection& connection) {
   if (connection.side != Connection::Side::kUpstream) return false;
   const Exchange* exchange = find(connection.exchange);
-  return exchange != nullptr && exchange->is_throttled();
+  return exchange != nullptr && exchange->is_paced();
 }
 
 size_t Core::parse(Connection& connection, const Slice& slice, bool is_queued) {
@@ -200,8 +204,8 @@ size_t Core::parse(Connection& connection, const Slice& slice, bool is_queued) {
 void Core::parse_input(Connection& connection) {
   while (!connection.input.empty() && may_parse(connection)) {
     Slice slice = connection.input.front();
-    if (is_throttled(connection)) {
-      const size_t allowed = find(connection.exchange)->take_allowance(slice.bytes.size());
+    if (is_paced(connection)) {
+      const size_t allowed = find(connection.exchange)->take_allowance(slice.bytes);
       if (allowed == 0) return;
       slice.bytes = slice.bytes.substr(0, allowed);
     }
@@ -230,6 +234,9 @@ void Core::deliver_finish(Connection& connection) {
     events_.emplace_back().kind = StreamKind::kEnd;
   }
   dispatch(connection, {});
+  Exchange* exchange = find(connection.exchange);
+  const bool tells = connection.side == Connection::Side::kDownstream && exchange != nullptr;
+  if (tells) exchange->on_event({.kind = ExchangeEvent::Kind::kDownstreamDone});
 }
 
 void Core::dispatch(Connection& connection, const BufferRef& owner) {

@@ -93,34 +93,53 @@ void Core::report_try(ServiceHealth& service, EndpointHealth& endpoint,
                       const policy::Cluster& cluster, const TryResult& result, bool probation) {
   const ServiceHealth::Verdict verdict =
       service.report(endpoint, cluster, result, probation, now_, shard_);
-  ClusterCounters& own = stats(cluster.id);
-  if (verdict.overflow) ++counters_->outlier_ejections_overflow;
+  count(verdict);
+  if (verdict.sweep || verdict.ejected) arm_sweep(service.next_sweep());
+}
+
+void Core::count(const ServiceHealth::Verdict& verdict) {
+  EngineCounters& all = *counters_;
+  ClusterCounters& own = stats(verdict.cluster_id);
+  if (verdict.overflow) ++all.outlier_ejections_overflow;
   if (verdict.overflow) ++own.outlier_detection_ejections_overflow;
-  if (verdict.shadow) ++counters_->outlier_ejections_shadow;
-  if (verdict.sweep) arm_sweep(service.next_sweep());
+  if (verdict.shadow) ++all.outlier_ejections_shadow;
   if (!verdict.ejected) return;
-  ++counters_->outlier_ejections_enforced_total;
+  ++all.outlier_ejections_enforced_total;
   ++own.outlier_detection_ejections_enforced_total;
   switch (verdict.cause) {
     case EjectionCause::kConsecutive5xx:
-      ++counters_->outlier_ejections_consecutive_5xx;
+      ++all.outlier_ejections_consecutive_5xx;
       ++own.outlier_detection_ejections_enforced_consecutive_5xx;
-      break;
+      return;
     case EjectionCause::kConsecutiveGateway:
-      ++counters_->outlier_ejections_consecutive_gateway;
+      ++all.outlier_ejections_consecutive_gateway;
       ++own.outlier_detection_ejections_enforced_consecutive_gateway_failure;
-      break;
+      return;
     case EjectionCause::kConsecutiveLocal:
-      ++counters_->outlier_ejections_consecutive_local;
+      ++all.outlier_ejections_consecutive_local;
       ++own.outlier_detection_ejections_enforced_consecutive_local_origin_failure;
-      break;
+      return;
     case EjectionCause::kSuccessRate:
+      ++all.outlier_ejections_success_rate;
+      ++own.outlier_detection_ejections_enforced_success_rate;
+      return;
     case EjectionCause::kFailurePercentage:
+      ++all.outlier_ejections_failure_percentage;
+      ++own.outlier_detection_ejections_enforced_failure_percentage;
+      return;
     case EjectionCause::kLatency:
+      ++all.outlier_ejections_latency;
+      ++own.outlier_detection_ejections_enforced_latency;
+      return;
     case EjectionCause::kNone:
-      break;  // found by a sweep, not by a request
+      return;
   }
-  arm_sweep(service.next_sweep());
+}
+
+void Core::sweep() {
+  const ServiceHealth::Swept swept = node_->sweep(now_, shard_);
+  for (const ServiceHealth::Verdict& verdict : swept.verdicts) count(verdict);
+  arm_sweep(swept.next);
 }
 
 // Whoever ejects sees to it that the endpoint comes back.
@@ -148,10 +167,6 @@ void Core::probe_ended(uint32_t slot, ProbeResult result) {
 void Core::on_wake(Instant now, ActionList& actions) {
   begin_step(now, actions);
   end_step();
-}
-
-bool Core::has_mail() const {
-  return node_->mailbox(shard_).has_mail();
 }
 
 void Core::read_mail() {

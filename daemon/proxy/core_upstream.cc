@@ -117,15 +117,12 @@ void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_o
   }
 }
 
-// Of the endpoint that has most connections kept for requests that may never come, one goes.
+// The one that has been kept for longest for a request that never came.
 bool Core::close_an_idle() {
-  Pool* largest = nullptr;
-  pools_.for_each([&](Pool& pool) {
-    if (largest == nullptr || pool.idle.size() > largest->idle.size()) largest = &pool;
-  });
-  if (largest == nullptr || largest->idle.empty()) return false;
+  Connection* oldest = pools_.idle.front();
+  if (oldest == nullptr) return false;
   ++counters_->upstream_cx_trimmed;
-  close(*largest->idle.front(), false);
+  close(*oldest, false);
   return true;
 }
 
@@ -174,6 +171,7 @@ void Core::make_idle(Connection& connection) {
   }
   connection.discarded_bytes = 0;
   pool.idle.push_back(connection);
+  pools_.idle.push_back(connection);
   if (group != nullptr) {
     group->idle.push_back(connection);
     group->shared->change_idle(shard_, 1);
@@ -185,6 +183,7 @@ void Core::make_idle(Connection& connection) {
 
 void Core::take_idle(Pool& pool, Connection& connection) {
   pool.idle.remove(connection);
+  pools_.idle.remove(connection);
   if (connection.group != nullptr) {
     connection.group->idle.remove(connection);
     connection.group->shared->change_idle(shard_, -1);

@@ -86,7 +86,7 @@ namespace np::proxy {
   X(outlier_ejections_consecutive_local, "of these, for local-origin failures in a row") \
   X(outlier_ejections_overflow, "ejections not done: too many are out already")          \
   X(outlier_ejections_shadow, "ejections that a policy in shadow mode would have done")  \
-  X(limit_shadow, "requests that a limit in shadow mode would have held back")           \
+  X(limit_shadow, "requests and repeats that limits in shadow mode would hold back")     \
   X(fault_shadow, "requests that a fault in shadow mode would have hit")                 \
   X(fault_resets_injected, "connections reset by a fault")                               \
   X(fault_bandwidth_injected, "answers slowed down by a fault")                          \
@@ -96,7 +96,17 @@ namespace np::proxy {
   X(rate_limit_repeated, "charges left out because the request was charged before")      \
   X(rate_limit_untracked, "charges left out because a quota has too many tuples")        \
   X(rate_limit_shadowed, "charges that a limit in shadow mode would have refused")       \
-  X(check_errors, "rules skipped because an attribute they need is missing")
+  X(check_errors, "rules skipped because an attribute they need is missing")             \
+  X(outlier_ejections_success_rate, "of the endpoints ejected, for their success rate")  \
+  X(outlier_ejections_failure_percentage, "of these, for their share of failures")       \
+  X(outlier_ejections_latency, "of these, for their latency")                            \
+  X(downstream_rq_asked_for_client,                                                      \
+    "half-closed clients that were sent a 100, to see if they "                          \
+    "left")                                                                              \
+  X(overload_rq_refused, "requests and connections refused: memory is nearly used up")   \
+  X(overload_rq_ended, "requests and connections ended: they held the most memory")      \
+  X(overload_cx_idle_closed, "client connections closed while idle, for their memory")   \
+  X(overload_upstream_cx_closed, "kept connections to endpoints closed for the same")
 
 inline constexpr size_t kTimerLateBuckets = 20;  // of 1 ms, then one for everything later
 inline constexpr size_t kPhaseCount = 5;

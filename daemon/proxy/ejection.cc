@@ -55,13 +55,23 @@ void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryRe
   }
 }
 
+bool is_half_open(const policy::Outlier& outlier, uint32_t flags) {
+  return outlier.half_open && (flags & EndpointHealth::kReturned) != 0;
+}
+
 // Whether any rule in force holds the result against the endpoint. An answer that none does is as
-// good as any; a connect that failed proves nothing either way.
-bool is_held_against(const policy::Outlier& outlier, const TryResult& result) {
-  if (!is_failure(result)) return false;
+// good as any; a connect that failed proves nothing either way. One slow answer says nothing, but
+// who may have been out for slow ones is not let back in by another.
+bool is_held_against(const policy::Outlier& outlier, const TryResult& result, uint32_t flags) {
   const bool answered = result.kind == TryResult::Kind::kAnswered;
+  if (!is_failure(result)) {
+    return answered && outlier.latency && is_half_open(outlier, flags) &&
+           result.took > outlier.latency->threshold;
+  }
   if (!answered) return true;
-  if (outlier.consecutive_5xx > 0) return true;
+  if (outlier.consecutive_5xx > 0 || outlier.success_rate || outlier.failure_percentage) {
+    return true;
+  }
   return outlier.consecutive_gateway_errors > 0 && is_gateway_error(result.status);
 }
 
@@ -150,6 +160,15 @@ uint32_t forgiven_failures(const policy::Outlier& outlier) {
   return least;
 }
 
+// Health checks send endpoints out beyond maxEjectionPercent: half-open holds wherever others are
+// there to be asked.
+bool holds_back(const policy::Outlier& outlier, const Standing& standing, uint32_t flags) {
+  if (outlier.shadow || !would_matter(outlier, standing)) return false;
+  if (is_half_open(outlier, flags) && standing.ejected + 1 < standing.endpoints) return true;
+  const bool has_rule = is_half_open(outlier, flags) || forgiven_failures(outlier) > 0;
+  return has_rule && may_eject(outlier, standing);
+}
+
 ServiceHealth::ServiceHealth(NodeState& node, uint32_t service_id)
     : node_(node), service_id_(service_id) {}
 
@@ -176,6 +195,7 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
   interval_ = std::max<Duration>(cluster.outlier->interval, std::chrono::milliseconds(1));
   if (swept_ == Instant{}) swept_ = now;
   Rules& rules = rules_[cluster.id];
+  rules.cluster_id = cluster.id;
   rules.outlier = *cluster.outlier;
   rules.endpoints.clear();
   for (const policy::Endpoint& listed : cluster.endpoints) {
@@ -190,7 +210,7 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
     if (!std::exchange(endpoint->restored, false)) continue;
     const EjectionCause cause = judge(*endpoint, rules.outlier);
     if (cause != EjectionCause::kNone && !endpoint->is_ejected()) {
-      (void)try_eject(*endpoint, rules, cause, now, shard);
+      (void)try_eject(*endpoint, rules, {cause}, now, shard);
     }
     save(*endpoint);
   }
@@ -212,13 +232,15 @@ void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& out
   const bool was_ejected = endpoint.is_ejected();
   endpoint.multiplier = endpoint.ejections = endpoint.failure_count = 0;
   endpoint.restored = false;
+  endpoint.would = {};
   if (was_ejected) {
-    bring_back(endpoint, endpoint.cause, now, false);
+    bring_back(endpoint, now, false);
+    endpoint.set(EndpointHealth::kReturned, false);
     wake_all(shard);
     return;
   }
   clear_row(endpoint);
-  endpoint.set(EndpointHealth::kFailing, false);
+  endpoint.set(EndpointHealth::kFailing | EndpointHealth::kReturned, false);
   endpoint.set(EndpointHealth::kUnproven, true);
   save(endpoint);
 }
@@ -228,10 +250,8 @@ void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& out
 Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outlier,
                           const Standing& standing) {
   // Ejected endpoints are asked only in panic, which forgives everything.
-  constexpr uint32_t kGuarded = EndpointHealth::kUnproven;
-  if ((endpoint.flags.load(std::memory_order_acquire) & kGuarded) == 0) return Permit::kPlain;
-  if (outlier.shadow || forgiven_failures(outlier) == 0 || !may_eject(outlier, standing) ||
-      !would_matter(outlier, standing)) {
+  const uint32_t seen = endpoint.flags.load(std::memory_order_acquire);
+  if ((seen & EndpointHealth::kUnproven) == 0 || !holds_back(outlier, standing, seen)) {
     return Permit::kPlain;
   }
   const SpinGuard guard(lock_);
@@ -239,8 +259,7 @@ Permit ServiceHealth::ask(EndpointHealth& endpoint, const policy::Outlier& outli
   if ((flags & EndpointHealth::kUnproven) == 0 || (flags & EndpointHealth::kEjected) != 0) {
     return (flags & EndpointHealth::kEjected) != 0 ? Permit::kNoRoom : Permit::kPlain;
   }
-  const bool is_single = outlier.half_open && endpoint.ejections > 0;
-  const uint32_t room = is_single ? 1 : failures_left(endpoint, outlier);
+  const uint32_t room = is_half_open(outlier, flags) ? 1 : failures_left(endpoint, outlier);
   if (endpoint.unanswered >= room) return Permit::kNoRoom;
   ++endpoint.unanswered;
   save(endpoint);
@@ -267,15 +286,19 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
     const auto rules = rules_.find(cluster.id);
     if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
-      verdict = try_eject(endpoint, rules->second, cause, now, shard);
+      verdict = try_eject(endpoint, rules->second, {cause}, now, shard);
     }
   }
   if (watched && endpoint.window != nullptr && !endpoint.is_ejected()) {
     verdict.sweep = !std::exchange(windows_open_, true);
     endpoint.window->add(failed, result.took);
   }
-  const bool is_good = cluster.outlier ? !is_held_against(*cluster.outlier, result) : !failed;
-  if (is_good && !endpoint.is_ejected()) endpoint.set(EndpointHealth::kUnproven, false);
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  const bool is_good =
+      cluster.outlier ? !is_held_against(*cluster.outlier, result, flags) : !failed;
+  if (is_good && !endpoint.is_ejected()) {
+    endpoint.set(EndpointHealth::kUnproven | EndpointHealth::kReturned, false);
+  }
   endpoint.set(EndpointHealth::kFailing, endpoint.failures_in_a_row() > 0);
   save(endpoint);
   if (probation) wake_all(shard);
@@ -302,29 +325,37 @@ Standing ServiceHealth::standing(const Rules& rules) {
 }
 
 ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const Rules& rules,
-                                                EjectionCause cause, Instant now, uint32_t shard) {
+                                                const EjectionReason& why, Instant now,
+                                                uint32_t shard) {
   const policy::Outlier& outlier = rules.outlier;
   EjectionEvent event;
   event.service_id = service_id_;
   event.endpoint = endpoint.address;
-  event.cause = cause;
+  event.why = why;
   event.at = now;
   if (endpoint.failure_count > 0) {
     event.last = endpoint.failures[(endpoint.failure_count - 1) % kSeenFailures].result;
   }
-  if (!may_eject(outlier, standing(rules))) return {.overflow = true, .cause = cause};
+  Verdict verdict{.cause = why.cause, .cluster_id = rules.cluster_id};
+  if (!may_eject(outlier, standing(rules))) {
+    verdict.overflow = true;
+    return verdict;
+  }
   if (outlier.shadow) {
     clear_row(endpoint);
+    endpoint.would = why;
+    endpoint.would_at = now;
     event.kind = EjectionEvent::Kind::kWouldEject;
     node_.add_event(event);
-    return {.shadow = true, .cause = cause};
+    verdict.shadow = true;
+    return verdict;
   }
   const Duration most = std::max(outlier.max_ejection_time, outlier.base_ejection_time);
   endpoint.multiplier = std::min<uint32_t>(endpoint.multiplier + 1, UINT16_MAX);
   const bool capped = outlier.base_ejection_time > most / endpoint.multiplier;
   endpoint.ejected_at = now;
   endpoint.until = now + (capped ? most : outlier.base_ejection_time * endpoint.multiplier);
-  endpoint.cause = cause;
+  endpoint.why = why;
   ++endpoint.ejections;
   endpoint.set(EndpointHealth::kEjected, true);
   version_.fetch_add(1, std::memory_order_release);
@@ -332,22 +363,22 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
   event.until = endpoint.until;
   node_.add_event(event);
   wake_all(shard);
-  return {.ejected = true, .cause = cause};
+  verdict.ejected = true;
+  return verdict;
 }
 
-void ServiceHealth::bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now,
-                               bool asked) {
+void ServiceHealth::bring_back(EndpointHealth& endpoint, Instant now, bool asked) {
   clear_row(endpoint);
   endpoint.calm_since = now;
   if (endpoint.window != nullptr) endpoint.window->clear();
   endpoint.set(EndpointHealth::kEjected | EndpointHealth::kFailing, false);
-  endpoint.set(EndpointHealth::kUnproven, true);
+  endpoint.set(EndpointHealth::kUnproven | EndpointHealth::kReturned, true);
   version_.fetch_add(1, std::memory_order_release);
   EjectionEvent event;
   event.kind = asked ? EjectionEvent::Kind::kUnejected : EjectionEvent::Kind::kReturned;
   event.service_id = service_id_;
   event.endpoint = endpoint.address;
-  event.cause = cause;
+  event.why = endpoint.why;
   event.ejections = endpoint.ejections;
   event.at = now;
   event.until = endpoint.until;
@@ -361,7 +392,7 @@ bool ServiceHealth::uneject(const SocketAddress& address, Instant now) {
   if (found == endpoints_.end() || !found->second->is_ejected()) return false;
   EndpointHealth& endpoint = *found->second;
   endpoint.multiplier = 0;
-  bring_back(endpoint, endpoint.cause, now, true);
+  bring_back(endpoint, now, true);
   wake_all(UINT32_MAX);
   return true;
 }
@@ -393,20 +424,24 @@ Instant ServiceHealth::next_sweep() {
   return next_sweep_locked(swept_);
 }
 
-Instant ServiceHealth::sweep(Instant now, uint32_t shard) {
+ServiceHealth::Swept ServiceHealth::sweep(Instant now, uint32_t shard) {
   const SpinGuard guard(lock_);
+  Swept swept;
   const bool due = now >= swept_ + interval_;
-  if (!due) return next_sweep_locked(now);
+  if (!due) {
+    swept.next = next_sweep_locked(now);
+    return swept;
+  }
   swept_ += interval_ * ((now - swept_) / interval_);
   bool changed = false;
-  for (const auto& [cluster, rules] : rules_) judge_interval(rules, now, shard);
+  for (const auto& [cluster, rules] : rules_) judge_interval(rules, now, shard, swept);
   windows_open_ = false;
   for (auto& [address, record] : endpoints_) {
     EndpointHealth& endpoint = *record;
     if (endpoint.window != nullptr) endpoint.window->clear();
     if (endpoint.is_ejected()) {
       if (endpoint.until > now) continue;
-      bring_back(endpoint, endpoint.cause, now, false);
+      bring_back(endpoint, now, false);
       changed = true;
     } else if (endpoint.multiplier > 0 && now >= endpoint.calm_since + interval_) {
       --endpoint.multiplier;
@@ -415,7 +450,8 @@ Instant ServiceHealth::sweep(Instant now, uint32_t shard) {
     }
   }
   if (changed) wake_all(shard);
-  return next_sweep_locked(now + Duration(1));
+  swept.next = next_sweep_locked(now + Duration(1));
+  return swept;
 }
 
 // ---- waiting ---------------------------------------------------------------------------------

@@ -6,7 +6,8 @@
 //
 // Probation: an endpoint that has not answered well since it joined or came back is sent at most as
 // many unanswered requests as the policy would forgive. Where its ejection would change nothing
-// (too many are out already, or panic would use it all the same) there is no probation.
+// (too many are out already, or panic would use it all the same) there is no probation. Half-open:
+// one that was out, for whatever reason, gets one request at a time.
 #pragma once
 
 #include <algorithm>
@@ -38,6 +39,14 @@ enum class EjectionCause : uint8_t {
 };
 const char* to_text(EjectionCause cause);
 
+// Why an endpoint is ejected, or would be.
+struct EjectionReason {
+  EjectionCause cause = EjectionCause::kNone;
+  // What a rule of whole intervals found, and what it allows: percent, or milliseconds for latency.
+  double found = 0, limit = 0;
+  double percentile = 0;  // latency
+};
+
 // What a try came to, for the endpoint that it was sent to.
 struct TryResult {
   enum class Kind : uint8_t {
@@ -63,6 +72,8 @@ struct EndpointHealth {
   // Set while the endpoint needs the lock: not proven, has failures in a row, is ejected, or fails
   // its health checks.
   static constexpr uint32_t kUnproven = 1, kFailing = 2, kEjected = 4, kUnhealthy = 8;
+  // With kUnproven: it was out, by an ejection or by its health checks.
+  static constexpr uint32_t kReturned = 16;
   std::atomic<uint32_t> flags{kUnproven};
 
   // All else is guarded by the ServiceHealth's lock.
@@ -80,16 +91,16 @@ struct EndpointHealth {
   uint32_t held_against =
       0;               // of the failures in a row, by the rule that is nearest to an ejection
   bool saved = false;  // the store has a record
-  EjectionCause cause = EjectionCause::kNone;  // of the latest ejection
+  EjectionReason why;  // of the latest ejection
   Instant ejected_at, until, calm_since;
+  EjectionReason would;  // of the latest one that shadow mode kept from taking effect
+  Instant would_at;
   SeenFailure failures[kSeenFailures];
   uint32_t failure_count = 0;
   std::unique_ptr<EndpointWindow> window;  // only where rules look at intervals
 
   bool is_ejected() const { return (flags.load(std::memory_order_relaxed) & kEjected) != 0; }
-  bool is_out() const {
-    return (flags.load(std::memory_order_relaxed) & (kEjected | kUnhealthy)) != 0;
-  }
+  bool is_unhealthy() const { return (flags.load(std::memory_order_relaxed) & kUnhealthy) != 0; }
   uint32_t failures_in_a_row() const {
     return std::max({consecutive_5xx, consecutive_gateway, consecutive_local});
   }
@@ -133,6 +144,7 @@ class ServiceHealth {
     bool shadow = false;    // it would have been
     bool sweep = false;     // the service now wants to be swept: see next_sweep()
     EjectionCause cause = EjectionCause::kNone;
+    uint32_t cluster_id = 0;  // whose rules say so
   };
   Verdict report(EndpointHealth& endpoint, const policy::Cluster& cluster, const TryResult& result,
                  bool probation, Instant now, uint32_t shard);
@@ -148,9 +160,12 @@ class ServiceHealth {
   // An active health check says so. A success brings an ejected endpoint back.
   void set_checked(const SocketAddress& address, bool healthy, Instant now, uint32_t shard);
 
-  // Endpoints whose time is over come back, and the rules of whole intervals are run. Returns when
-  // to call again, kNever: no need.
-  Instant sweep(Instant now, uint32_t shard);
+  struct Swept {
+    Instant next = kNever;  // when to call again; kNever: no need
+    std::vector<Verdict> verdicts;
+  };
+  // Endpoints whose time is over come back, and the rules of whole intervals are run.
+  Swept sweep(Instant now, uint32_t shard);
   Instant next_sweep();
 
   // `nodectl uneject`. False: it was not ejected.
@@ -165,10 +180,13 @@ class ServiceHealth {
 
   struct View {
     SocketAddress address;
-    bool ejected = false, proven = false, unhealthy = false;
+    bool ejected = false, unhealthy = false;
+    bool probation = false;  // requests are held back until it has answered well
     uint32_t unanswered = 0, consecutive = 0, ejections = 0;
-    EjectionCause cause = EjectionCause::kNone;
+    EjectionReason why;
     Instant ejected_at, until;
+    EjectionReason would;  // by rules in shadow mode that are in force; kNone: nothing was found
+    Instant would_at;
     std::vector<SeenFailure> failures;  // the latest last
   };
   std::vector<View> views();
@@ -177,15 +195,19 @@ class ServiceHealth {
  private:
   // A cluster's rules, kept for the sweeps.
   struct Rules {
+    uint32_t cluster_id = 0;
     policy::Outlier outlier;
     std::vector<EndpointHealth*> endpoints;
   };
   static Standing standing(const Rules& rules);
-  Verdict try_eject(EndpointHealth& endpoint, const Rules& rules, EjectionCause cause, Instant now,
-                    uint32_t shard);
-  void judge_interval(const Rules& rules, Instant now, uint32_t shard);
-  void judge_success_rate(const Rules& rules, Instant now, uint32_t shard);
-  void bring_back(EndpointHealth& endpoint, EjectionCause cause, Instant now, bool asked);
+  Verdict try_eject(EndpointHealth& endpoint, const Rules& rules, const EjectionReason& why,
+                    Instant now, uint32_t shard);
+  void judge_interval(const Rules& rules, Instant now, uint32_t shard, Swept& swept);
+  std::vector<EndpointHealth*> judged_by(const Rules& rules, uint32_t hosts, uint32_t volume) const;
+  void convict(EndpointHealth& endpoint, const Rules& rules, const EjectionReason& why, Instant now,
+               uint32_t shard, Swept& swept);
+  void look_at(const Rules& rules, const EndpointHealth& endpoint, View& view) const;
+  void bring_back(EndpointHealth& endpoint, Instant now, bool asked);
   EndpointHealth& record_of(const SocketAddress& address);  // lock_ is held
   void take_in(EndpointHealth& endpoint, const policy::Outlier& outlier, Instant joined,
                Instant now, uint32_t shard);
@@ -209,5 +231,9 @@ class ServiceHealth {
 
 // Requests in a row that may fail before the endpoint is ejected; 0: it never is.
 uint32_t forgiven_failures(const policy::Outlier& outlier);
+
+// Whether requests are kept from an endpoint that has yet to prove itself; `flags` are its own.
+bool holds_back(const policy::Outlier& outlier, const ServiceHealth::Standing& standing,
+                uint32_t flags);
 
 }  // namespace np::proxy

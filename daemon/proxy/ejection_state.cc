@@ -8,63 +8,78 @@
 #include "proxy/node_state.h"
 
 namespace np::proxy {
+namespace {
 
-// ---- whole intervals -------------------------------------------------------------------------
+double milliseconds_of(Duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
 
-// Ejects below mean - factor x population deviation, among those with enough answers.
-void ServiceHealth::judge_success_rate(const Rules& rules, Instant now, uint32_t shard) {
-  const policy::SuccessRateRule& rule = *rules.outlier.success_rate;
-  std::vector<EndpointHealth*> judged;
+// Mean - factor x population deviation, of those with enough answers.
+double least_success_percent(const std::vector<EndpointHealth*>& judged, double factor) {
   double sum = 0;
-  for (EndpointHealth* endpoint : rules.endpoints) {
-    if (endpoint->window == nullptr || endpoint->window->answers() < rule.request_volume) continue;
-    judged.push_back(endpoint);
-    sum += endpoint->window->success_percent();
-  }
-  if (judged.empty() || judged.size() < rule.minimum_hosts) return;
+  for (const EndpointHealth* endpoint : judged) sum += endpoint->window->success_percent();
   const double mean = sum / static_cast<double>(judged.size());
   double squares = 0;
   for (const EndpointHealth* endpoint : judged) {
     const double away = endpoint->window->success_percent() - mean;
     squares += away * away;
   }
-  const double deviation = std::sqrt(squares / static_cast<double>(judged.size()));
-  const double least = mean - deviation * rule.stdev_factor;
-  for (EndpointHealth* endpoint : judged) {
-    if (endpoint->is_ejected() || endpoint->window->success_percent() >= least) continue;
-    (void)try_eject(*endpoint, rules, EjectionCause::kSuccessRate, now, shard);
-    save(*endpoint);
-  }
+  return mean - std::sqrt(squares / static_cast<double>(judged.size())) * factor;
 }
 
-void ServiceHealth::judge_interval(const Rules& rules, Instant now, uint32_t shard) {
+}  // namespace
+
+// ---- whole intervals -------------------------------------------------------------------------
+
+// Who takes part in a rule: nobody, unless enough of them have enough answers.
+std::vector<EndpointHealth*> ServiceHealth::judged_by(const Rules& rules, uint32_t hosts,
+                                                      uint32_t volume) const {
+  std::vector<EndpointHealth*> judged;
+  for (EndpointHealth* endpoint : rules.endpoints) {
+    if (endpoint->window != nullptr && endpoint->window->answers() >= volume) {
+      judged.push_back(endpoint);
+    }
+  }
+  if (judged.size() < hosts) judged.clear();
+  return judged;
+}
+
+// The first rule that an endpoint breaks in an interval decides, in shadow mode too, whatever
+// cluster's it is.
+void ServiceHealth::convict(EndpointHealth& endpoint, const Rules& rules, const EjectionReason& why,
+                            Instant now, uint32_t shard, Swept& swept) {
+  const bool is_told = rules.outlier.shadow && endpoint.would_at == now;
+  if (endpoint.is_ejected() || is_told) return;
+  swept.verdicts.push_back(try_eject(endpoint, rules, why, now, shard));
+  save(endpoint);
+}
+
+void ServiceHealth::judge_interval(const Rules& rules, Instant now, uint32_t shard, Swept& swept) {
   const policy::Outlier& outlier = rules.outlier;
-  if (outlier.success_rate) judge_success_rate(rules, now, shard);
-  const auto eject_where = [&](uint32_t hosts, uint32_t volume, EjectionCause cause, auto guilty) {
-    std::vector<EndpointHealth*> judged;
-    for (EndpointHealth* endpoint : rules.endpoints) {
-      if (endpoint->window != nullptr && endpoint->window->answers() >= volume) {
-        judged.push_back(endpoint);
-      }
-    }
-    if (judged.size() < hosts) return;
+  if (const auto& rule = outlier.success_rate) {
+    const auto judged = judged_by(rules, rule->minimum_hosts, rule->request_volume);
+    const double least = judged.empty() ? 0 : least_success_percent(judged, rule->stdev_factor);
     for (EndpointHealth* endpoint : judged) {
-      if (endpoint->is_ejected() || !guilty(*endpoint->window)) continue;
-      (void)try_eject(*endpoint, rules, cause, now, shard);
-      save(*endpoint);
+      const double success = endpoint->window->success_percent();
+      const EjectionReason why{EjectionCause::kSuccessRate, success, least};
+      if (success < least) convict(*endpoint, rules, why, now, shard, swept);
     }
-  };
+  }
   if (const auto& rule = outlier.failure_percentage) {
-    eject_where(rule->minimum_hosts, rule->request_volume, EjectionCause::kFailurePercentage,
-                [&](const EndpointWindow& window) {
-                  return 100.0 - window.success_percent() >= rule->threshold;
-                });
+    for (EndpointHealth* endpoint : judged_by(rules, rule->minimum_hosts, rule->request_volume)) {
+      const double failures = 100.0 - endpoint->window->success_percent();
+      const double limit = rule->threshold;
+      const EjectionReason why{EjectionCause::kFailurePercentage, failures, limit};
+      if (failures >= limit) convict(*endpoint, rules, why, now, shard, swept);
+    }
   }
   if (const auto& rule = outlier.latency) {
-    eject_where(rule->minimum_hosts, rule->request_volume, EjectionCause::kLatency,
-                [&](const EndpointWindow& window) {
-                  return window.percentile(rule->percentile) > rule->threshold;
-                });
+    for (EndpointHealth* endpoint : judged_by(rules, rule->minimum_hosts, rule->request_volume)) {
+      const Duration took = endpoint->window->percentile(rule->percentile);
+      const EjectionReason why{EjectionCause::kLatency, milliseconds_of(took),
+                               milliseconds_of(rule->threshold), rule->percentile};
+      if (took > rule->threshold) convict(*endpoint, rules, why, now, shard, swept);
+    }
   }
 }
 
@@ -77,11 +92,12 @@ void ServiceHealth::set_checked(const SocketAddress& address, bool healthy, Inst
   const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
   const bool was_unhealthy = (flags & EndpointHealth::kUnhealthy) != 0;
   if (healthy && endpoint.is_ejected()) {
-    bring_back(endpoint, endpoint.cause, now, false);
+    bring_back(endpoint, now, false);
     wake_all(shard);
   }
   if (was_unhealthy == !healthy) return;
-  endpoint.flags.fetch_xor(EndpointHealth::kUnhealthy, std::memory_order_release);
+  endpoint.set(EndpointHealth::kUnhealthy, !healthy);
+  if (healthy) endpoint.set(EndpointHealth::kUnproven | EndpointHealth::kReturned, true);
   version_.fetch_add(1, std::memory_order_release);
   EjectionEvent event;
   event.kind = healthy ? EjectionEvent::Kind::kHealthy : EjectionEvent::Kind::kUnhealthy;
@@ -129,11 +145,26 @@ void ServiceHealth::restore(const SocketAddress& address, const Restored& record
   }
   endpoint.ejected_at = now;
   endpoint.until = record.until;
-  endpoint.cause = EjectionCause::kNone;
+  endpoint.why = {};
   endpoint.ejections = std::max<uint32_t>(record.count, 1);
   if (swept_ == Instant{}) swept_ = now;
   endpoint.set(EndpointHealth::kEjected, true);
   version_.fetch_add(1, std::memory_order_release);
+}
+
+// What a cluster's rules make of an endpoint that is theirs.
+void ServiceHealth::look_at(const Rules& rules, const EndpointHealth& endpoint, View& view) const {
+  const auto& all = rules.endpoints;
+  if (std::find(all.begin(), all.end(), &endpoint) == all.end()) return;
+  if (rules.outlier.shadow) {
+    view.would = endpoint.would;
+    view.would_at = endpoint.would_at;
+    return;
+  }
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  const bool is_unproven = (flags & EndpointHealth::kUnproven) != 0;
+  view.probation =
+      view.probation || (is_unproven && holds_back(rules.outlier, standing(rules), flags));
 }
 
 std::vector<ServiceHealth::View> ServiceHealth::views() {
@@ -144,18 +175,18 @@ std::vector<ServiceHealth::View> ServiceHealth::views() {
     const uint32_t flags = endpoint->flags.load(std::memory_order_relaxed);
     view.address = address;
     view.ejected = (flags & EndpointHealth::kEjected) != 0;
-    view.proven = (flags & EndpointHealth::kUnproven) == 0;
     view.unhealthy = (flags & EndpointHealth::kUnhealthy) != 0;
     view.unanswered = endpoint->unanswered;
     view.consecutive = endpoint->failures_in_a_row();
     view.ejections = endpoint->ejections;
-    view.cause = endpoint->cause;
+    view.why = endpoint->why;
     view.ejected_at = endpoint->ejected_at;
     view.until = endpoint->until;
     const uint32_t kept = std::min<uint32_t>(endpoint->failure_count, kSeenFailures);
     for (uint32_t i = endpoint->failure_count - kept; i != endpoint->failure_count; ++i) {
       view.failures.push_back(endpoint->failures[i % kSeenFailures]);
     }
+    for (const auto& [cluster, rules] : rules_) look_at(rules, *endpoint, view);
     list.push_back(std::move(view));
   }
   return list;

@@ -52,7 +52,10 @@ enum class Outcome : uint8_t { kCompleted, kRefused, kAborted, kUncounted };
   X(kTcpReset, tcp_reset, "", kUncounted)                    \
   X(kOverflow, overflow, "UO", kRefused)                     \
   X(kTcpOverflow, tcp_overflow, "UO", kUncounted)            \
-  X(kFaultReset, fault_reset, "FI", kAborted)
+  X(kFaultReset, fault_reset, "FI", kAborted)                \
+  X(kOverloaded, overloaded, "OM", kRefused)                 \
+  X(kOverloadReset, overload_reset, "OM", kAborted)          \
+  X(kTcpOverloaded, tcp_overloaded, "OM", kUncounted)
 
 enum class EndReason : uint8_t {
 #define NP_X(name, counter, flag, outcome) name,

@@ -43,6 +43,9 @@ void Engine::make_room(Instant now, ActionList& actions) {
 void Engine::drain(Instant now, ActionList& actions) {
   impl_->drain(now, actions);
 }
+void Engine::relieve(MemoryStage stage, size_t excess_bytes, Instant now, ActionList& actions) {
+  impl_->relieve(stage, excess_bytes, now, actions);
+}
 size_t Engine::open_downstream() const {
   return impl_->open_downstream();
 }
@@ -90,7 +93,7 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
   // What is out comes back in time, as the new policy has it; one shard sees to it.
   if (shard_ == 0) {
     refresh_rules();
-    arm_sweep(node_->sweep(now_, shard_));
+    sweep();
     prober_.use(*pins_.back()->snapshot, now_);
   }
   retire_removed_endpoints();
@@ -99,6 +102,7 @@ void Core::set_snapshot(std::shared_ptr<const policy::Snapshot> snapshot, Instan
 
 void Core::refresh_stats() {
   if (observer_ == nullptr) return;
+  observer_->on_policy();
   for (const auto& cluster : pins_.back()->snapshot->clusters) {
     if (cluster->id >= stats_.size()) stats_.resize(cluster->id + 1, nullptr);
     ClusterCounters*& place = stats_[cluster->id];
@@ -215,7 +219,7 @@ void Core::on_time(Instant now, ActionList& actions) {
     const size_t bucket = std::min(static_cast<size_t>(late_ms), kTimerLateBuckets);
     ++counters_->timer_late_ms[bucket];
     if (timer->owner == Timer::Owner::kCore) {
-      arm_sweep(node_->sweep(now_, shard_));
+      sweep();
     } else if (timer->owner == Timer::Owner::kProbe) {
       begin_probe(timer->slot);
     } else if (timer->owner == Timer::Owner::kConnection) {

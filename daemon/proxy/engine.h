@@ -18,6 +18,7 @@
 #include "base/address.h"
 #include "base/buffer.h"
 #include "base/flow_record.h"
+#include "base/memory_stage.h"
 #include "base/random.h"
 #include "base/request_report.h"
 #include "base/time.h"
@@ -67,6 +68,9 @@ struct TransportEvent {
   Slice data;
   size_t sent_bytes = 0;
   Failure failure = Failure::kOther;
+  // More of the same connection is at hand and told next: what all of it becomes is sent in one
+  // piece. Whatever follows, the driver calls the engine once more before it waits.
+  bool is_followed = false;
 };
 
 // ---- what the engine answers -----------------------------------------------------------------
@@ -98,6 +102,8 @@ struct Action {
   const iovec* iov = nullptr;
   uint32_t iov_count = 0;
   bool abortive = false;
+  // kSend: nothing waits for its kSent, which may come with the next event, 1 ms later at most.
+  bool may_be_told_late = false;
   // kSend to an endpoint: the captured pod whose request it carries, and whose answer comes back;
   // 0: nobody's of this node.
   uint32_t pod_id = 0;
@@ -145,7 +151,8 @@ class Engine {
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;
   void on_time(Instant now, ActionList& actions);
-  // After the WakeSink was told to wake this shard.
+  // After the WakeSink was told to wake this shard, and where nothing came behind an event that was
+  // said to be followed.
   void on_wake(Instant now, ActionList& actions);
 
   // Sockets are nearly used up and a client comes: an upstream connection that idles is closed.
@@ -154,6 +161,11 @@ class Engine {
   // No new requests on kept connections: answers carry Connection: close, idle ones are closed.
   // Those that have not asked anything yet are given a moment for their first request.
   void drain(Instant now, ActionList& actions);
+  // Memory is nearly used up, or no longer: `stage` holds from now on, and something is given back,
+  // a bounded part of it per call; at kReset as much as `excess_bytes`, this engine's part of what
+  // is in use too much. Called when the stage changes, and again at each look that found one above
+  // kNormal.
+  void relieve(MemoryStage stage, size_t excess_bytes, Instant now, ActionList& actions);
   // Connections that are not closed yet, downstream and upstream idle ones apart.
   size_t open_downstream() const;
   size_t open_upstream() const;

@@ -29,7 +29,7 @@ void Exchange::recycle() {
   kind_ = Kind::kRequest;
   phase_ = Phase::kDecide;
   request_complete_ = end_in_sight_ = answer_started_ = answer_ended_ = continue_passed_ = false;
-  tunnel_ = head_request_ = repeated_ = gateway_ = mirrored_ = discard_answer_ = false;
+  tunnel_ = head_request_ = gateway_ = mirrored_ = discard_answer_ = false;
   request_id_ = loop_header_ = {};
   status_ = 0;
   downstream_ = {};
@@ -52,7 +52,7 @@ void Exchange::recycle() {
   probe_ = nullptr;
   story_ = {};
   try_ = {};
-  retry_group_ = nullptr;
+  retry_share_ = {};
   repeats_ = stale_repeats_ = tried_count_ = 0;
   body_.clear();
   out_fields_.clear();
@@ -74,6 +74,11 @@ void Exchange::on_event(const ExchangeEvent& event) {
     enter_finish(kind_ == Kind::kOpaque ? EndReason::kTcpReset : EndReason::kClientGone);
     return;
   }
+  if (event.kind == EventKind::kOverload && phase_ != Phase::kFinish) {
+    end_for_memory();
+    return;
+  }
+  if (event.kind == EventKind::kDownstreamDone) ask_for_client();
   switch (phase_) {
     case Phase::kDecide:
       return;  // passes within one step, without events
@@ -89,6 +94,14 @@ void Exchange::on_event(const ExchangeEvent& event) {
     case Phase::kFinish:
       return;  // over; freed at the end of the step
   }
+}
+
+// To make room: without regard for what is under way.
+void Exchange::end_for_memory() {
+  ++core_->counters().overload_rq_ended;
+  if (kind_ == Kind::kOpaque) return enter_finish(EndReason::kTcpOverloaded);
+  if (kind_ == Kind::kMirror) return enter_finish(EndReason::kMirrorFailed);
+  enter_finish(answer_started_ ? EndReason::kOverloadReset : EndReason::kOverloaded);
 }
 
 // ---- Delay -----------------------------------------------------------------------------------
@@ -119,6 +132,9 @@ void Exchange::in_acquire(const ExchangeEvent& event) {
       return;
     case EventKind::kMail:
       on_mail();
+      return;
+    case EventKind::kDownstreamDone:
+      offer_place_if_done();
       return;
     case EventKind::kAcquired:
       try_.waiting_in = nullptr;
@@ -310,7 +326,7 @@ void Exchange::enter_finish(EndReason reason) {
   for (Timer& timer : timers_) core_->timers().disarm(timer);
   const bool whole_answer = reason == EndReason::kCompleted || reason == EndReason::kMirrorDone;
   end_try(whole_answer && request_complete_ && try_.end_sent && !tunnel_);
-  if (repeated_) core_->give_back_retry_share(retry_group_);
+  core_->give_back(retry_share_);
   if (kind_ == Kind::kRequest) core_->change_active_requests(-1);
   settle_downstream(reason);
   count_end(reason);
@@ -328,12 +344,16 @@ void Exchange::settle_downstream(EndReason reason) {
   if (outcome == Outcome::kRefused && !answer_started_) {
     const OwnAnswer own = own_answer(reason);
     if (reason == EndReason::kOverflow) out_fields_.push_back({"x-envoy-overloaded", "true"});
+    if (reason == EndReason::kOverloaded) {
+      out_fields_.push_back({"x-envoy-local-overloaded", "true"});
+    }
     answer(status_ != 0 ? status_ : own.status, {{}, own.body}, "text/plain");
   }
   client->exchange = {};
   if (reason == EndReason::kBadRequest) client->linger = true;
   if (outcome == Outcome::kAborted || reason == EndReason::kTcpFailed ||
-      reason == EndReason::kTcpReset || reason == EndReason::kTcpOverflow) {
+      reason == EndReason::kTcpReset || reason == EndReason::kTcpOverflow ||
+      reason == EndReason::kTcpOverloaded) {
     // Never a clean end for something that is not whole.
     if (!client->failed) core_->close(*client, true);
     return;
@@ -407,7 +427,7 @@ void Exchange::answer(uint16_t status, const Slice& body, std::string_view conte
   command.stream = stream_;
   command.head = &head;
   command.end_of_message = !with_body;
-  command.close_after = !(request_complete_ || end_in_sight_) || core_->is_draining();
+  command.close_after = !(request_complete_ || end_in_sight_) || core_->keeps_nothing_alive();
   core_->send(*client, std::move(command));
   if (!with_body) return;
   http::StreamCommand data;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "proxy/call_terms.h"
+#include "policy/call_terms.h"
 #include "proxy/exchange_event.h"
 #include "proxy/fault.h"
 #include "proxy/pipe.h"
@@ -52,12 +52,13 @@ class Exchange : public SlabObject {
   Phase phase() const { return phase_; }
   ConnectionId downstream() const { return downstream_; }
   ConnectionId upstream() const { return try_.connection; }
-  // The answer is slowed down by a fault: how much of it may be read now; the Exchange sees to it
-  // that its connection is looked at again.
-  bool is_throttled() const { return throttle_.is_on(); }
-  size_t take_allowance(size_t wanted);
+  // A fault may slow the answer down: how much of it may be read now; the Exchange sees to it that
+  // its connection is looked at again.
+  bool is_paced() const { return fault_ != nullptr && fault_->bandwidth.has_value(); }
+  size_t take_allowance(std::string_view bytes);
   // Request bytes that wait here; the client's connection is paused above a limit.
   size_t backlog_bytes() const { return body_.charged_bytes(); }
+  size_t held_bytes() const { return body_.held_bytes(); }
   // Another kept connection might be as closed as the one that was just found so.
   bool wants_new_connection() const { return want_fresh_; }
 
@@ -70,6 +71,7 @@ class Exchange : public SlabObject {
   // exchange.cc: life
   void advance_to(Phase next);
   void enter_finish(EndReason reason);
+  void end_for_memory();
   void in_delay(const ExchangeEvent& event);
   void in_acquire(const ExchangeEvent& event);
   void in_exchange(const ExchangeEvent& event);
@@ -85,11 +87,8 @@ class Exchange : public SlabObject {
   // exchange_decide.cc: request head to decision
   void enter_decide();
   bool find_route();
-  void set_caller(const policy::Snapshot& snapshot);
-  void use_passthrough();
   policy::RequestView request_view() const;
   void choose_cluster();
-  uint64_t split_point(const policy::Route& route);
   bool answer_preflight();
   void answer_route();
   bool draw(uint32_t per_million);
@@ -101,7 +100,6 @@ class Exchange : public SlabObject {
   bool inject_abort();
   void begin_slow_answer();
   void start_route_clock();
-
   bool refused_by_checks();  // exchange_checks.cc: rate limits and denials
   void refuse(const Refusal& refusal);
 
@@ -110,11 +108,14 @@ class Exchange : public SlabObject {
   void begin_try();
   void try_again_in_place();
   bool admit();
+  void rehearse_limits(bool goes_on);
   void go_on_admitted();
   void choose_endpoint();
   void connect(const SocketAddress& remote);
   void on_mail();
   void leave_queues();
+  void offer_place_if_done();
+  void ask_for_client();
   void report(const TryResult& result);
   void report_failure(EndReason reason);
   void forget_try();
@@ -190,7 +191,6 @@ class Exchange : public SlabObject {
   bool continue_passed_ = false;   // a 100 went to the client: no repeat
   bool tunnel_ = false;            // bytes both ways
   bool head_request_ = false;      // method HEAD
-  bool repeated_ = false;          // holds a share of the retry budget, of `retry_group_`
   bool gateway_ = false;
   bool mirrored_ = false;        // mirrors have been started
   bool discard_answer_ = false;  // the answer of the try that ends is read on, for its connection
@@ -199,8 +199,7 @@ class Exchange : public SlabObject {
   ConnectionId downstream_;
   http::StreamId stream_ = 0;
   SnapshotPin* pin_ = nullptr;
-  Instant started_at_;
-  Instant last_activity_;
+  Instant started_at_, last_activity_;
 
   // The request, in the arena.
   Arena arena_;
@@ -224,7 +223,7 @@ class Exchange : public SlabObject {
   policy::RouteMatch match_;
   const policy::WeightedCluster* choice_ = nullptr;
   const policy::Cluster* cluster_ = nullptr;
-  CallTerms terms_;
+  policy::CallTerms terms_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
   std::string_view request_id_, loop_header_;  // made once, the same for each try
@@ -233,7 +232,7 @@ class Exchange : public SlabObject {
   Story story_;
   // Repeats.
   Try try_;
-  ShardGroup* retry_group_ = nullptr;
+  RetryShare retry_share_;
   uint32_t repeats_ = 0;
   uint32_t stale_repeats_ = 0;
   bool want_fresh_ = false;

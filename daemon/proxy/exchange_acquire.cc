@@ -110,6 +110,7 @@ void Exchange::end_try(bool reusable) {
   leave_queues();
   forget_try();
   if (try_.live != nullptr) --try_.live->active;
+  if (try_.is_rehearsed) try_.shadow->end();
   if (try_.stats != nullptr) ++try_.stats->upstream_rq_ended;
   if (try_.waiting_in != nullptr) {
     ++core_->counters().upstream_rq_cancelled;
@@ -150,10 +151,15 @@ bool Exchange::nothing_reached_upstream() {
 bool Exchange::take_retry_share() {
   const auto& own = cluster_->pool.retry_budget;
   const EngineLimits& limits = core_->limits();
-  if (!repeated_) {
-    retry_group_ = core_->group_of(*cluster_, caller_.workload_id);
-    if (!core_->take_retry_share(retry_group_, own.has_value())) return false;
-    repeated_ = true;
+  if (!retry_share_.is_held) {
+    ShardGroup* group = core_->group_of(*cluster_, caller_.workload_id);
+    if (!core_->take_retry_share(group, own.has_value())) return false;
+    ShadowUse* shadow = core_->node().shadow_use(*cluster_, caller_.workload_id);
+    retry_share_ = {true, group, shadow};
+    if (shadow != nullptr && shadow->begin_retry(cluster_->shadow_limits->pool)) {
+      ++core_->counters().limit_shadow;
+      core_->node().note_shadow(ShadowKind::kRetry, cluster_->shadow_limits->object, core_->now());
+    }
   }
   const uint32_t percent =
       own ? static_cast<uint32_t>(std::ceil(own->percent)) : limits.retry_window_percent;
@@ -166,7 +172,8 @@ bool Exchange::repeat(uint32_t conditions, bool nothing_sent) {
   if (kind_ != Kind::kRequest) return false;
   const policy::Retry& retry = match_.route->retry;
   if (terms_.retries == 0 || (terms_.retry_on & conditions) == 0 || !is_replayable()) return false;
-  if (!nothing_sent && !retry.allow_non_idempotent && !is_idempotent(request_.method)) return false;
+  if (!nothing_sent && !retry.allow_non_idempotent && !policy::is_idempotent(request_.method))
+    return false;
   EngineCounters& counters = core_->counters();
   if (repeats_ >= terms_.retries) {
     ++counters.upstream_rq_retry_limit_exceeded;
@@ -212,8 +219,12 @@ bool Exchange::connect_elsewhere(EndReason reason) {
 // overtakes it and nobody takes the last place in the line from it.
 void Exchange::try_again_in_place() {
   ShardGroup* place = std::exchange(try_.group, nullptr);
+  ShadowUse* shadow = try_.shadow;
+  const bool is_rehearsed = std::exchange(try_.is_rehearsed, false);
   end_try(false);
   advance_to(Phase::kAcquire);
+  try_.shadow = shadow;
+  try_.is_rehearsed = is_rehearsed;
   try_.group = place;
   try_.admitted = place != nullptr;
   go_on_admitted();
@@ -236,7 +247,7 @@ void Exchange::fail_try(EndReason reason, uint32_t conditions) {
   if (stale == nullptr) report_failure(reason);
   // Repeated without asking the policy, where that is safe (traffic-semantics 4.7).
   if (stale != nullptr && is_replayable() && stale_repeats_ < core_->limits().repeats_on_stale &&
-      (nothing_sent || is_idempotent(request_.method))) {
+      (nothing_sent || policy::is_idempotent(request_.method))) {
     ++stale_repeats_;
     ++core_->counters().upstream_rq_retry_stale;
     body_.rewind();

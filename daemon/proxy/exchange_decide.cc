@@ -2,35 +2,12 @@
 // Exchange, phase Decide: from a request head to a route, a fault, or an answer of our own.
 #include <algorithm>
 
+#include "policy/decide.h"
+#include "policy/request_target.h"
 #include "proxy/core.h"
 #include "proxy/exchange.h"
-#include "proxy/path.h"
 
 namespace np::proxy {
-namespace {
-
-// Where requests go whose service is covered no longer: to the dialled address, as they would
-// without us (capture R6).
-struct Passthrough {
-  policy::Cluster cluster;
-  policy::Route route;
-  Passthrough() {
-    cluster.name = "passthrough";
-    cluster.original_destination = true;
-    route.name = "passthrough";
-    route.clusters.push_back(
-        {.cluster = &cluster, .weight = 1, .request_headers = {}, .response_headers = {}});
-    route.total_weight = 1;
-  }
-};
-
-const Passthrough& passthrough() {
-  static const Passthrough instance;
-  return instance;
-}
-
-}  // namespace
-
 // ---- beginnings ------------------------------------------------------------------------------
 
 void Exchange::begin_request(Core& core, Connection& downstream, http::StreamId stream,
@@ -129,7 +106,7 @@ void Exchange::enter_decide() {
     enter_finish(EndReason::kMaxForwards);
     return;
   }
-  const TargetParts target = normalize_target(request_.target, out_target_);
+  const policy::TargetParts target = policy::normalize_target(request_.target, out_target_);
   if (!target.valid) {
     enter_finish(EndReason::kBadPath);
     return;
@@ -139,10 +116,15 @@ void Exchange::enter_decide() {
   query_ = target.query;
   has_query_ = target.has_query;
   const std::string_view authority =
-      canonical_authority(request_.authority, "http", out_authority_);
+      policy::canonical_authority(request_.authority, "http", out_authority_);
   authority_ = authority.data() == out_authority_.data() ? arena_.copy(authority) : authority;
   if (!find_route()) return;
   choose_cluster();
+  if (core_->refuses_requests()) {
+    ++core_->counters().overload_rq_refused;
+    enter_finish(EndReason::kOverloaded);
+    return;
+  }
   const policy::Route& route = *match_.route;
   terms_ = gateway_ ? terms_of_route(route)
                     : terms_for_caller(route, request_fields_, core_->limits().caller_retries_max);
@@ -174,36 +156,18 @@ bool Exchange::find_route() {
     return false;
   }
   const policy::Snapshot& snapshot = *pin_->snapshot;
-  const policy::RouteTable* table = nullptr;
-  bool covered = true;
-  caller_ = {};
-  caller_.ip = peer_.ip;
-  if (gateway_) {
-    const policy::GatewayListener* listener = snapshot.find_listener(original_);
-    if (listener != nullptr) {
-      caller_.gateway = listener->gateway;
-      caller_.workload_id = listener->workload_id;
-      service_id_ = original_.port;  // names the way in for the loop guard
-      if (listener->hosts != nullptr) table = listener->hosts->find(authority_);
-    }
-  } else {
-    set_caller(snapshot);
-    const policy::CapturedPort* port = snapshot.find_captured(original_);
-    covered = port != nullptr;
-    if (port != nullptr) {
-      service_id_ = port->service_id;
-      table = port->by_host != nullptr ? port->by_host->find(authority_) : port->http_routes;
-    }
-  }
+  const policy::Way way = gateway_ ? policy::find_gateway_way(snapshot, original_, authority_)
+                                   : policy::find_captured_way(snapshot, original_, authority_);
+  caller_ = gateway_ ? policy::gateway_caller(way, peer_.ip)
+                     : policy::captured_caller(snapshot, peer_.ip);
+  if (way.listener != nullptr) service_id_ = original_.port;  // names the way for the loop guard
+  if (way.port != nullptr) service_id_ = way.port->service_id;
   if (is_loop()) {
     enter_finish(EndReason::kLoop);
     return false;
   }
-  if (!covered) {
-    use_passthrough();
-  } else if (table != nullptr) {
-    match_ = table->match(request_view(), caller_);
-  }
+  if (!way.is_covered) ++core_->counters().passthrough;
+  match_ = policy::find_route(way, request_view(), caller_);
   if (match_.route == nullptr) {
     ++core_->counters().no_route;
     enter_finish(EndReason::kNoRoute);
@@ -216,46 +180,17 @@ bool Exchange::find_route() {
   return true;
 }
 
-void Exchange::set_caller(const policy::Snapshot& snapshot) {
-  const policy::Snapshot::PodEntry* entry = snapshot.find_pod(peer_.ip);
-  if (entry == nullptr) return;
-  caller_.pod = &entry->pod;
-  caller_.pod_id = entry->id;
-  caller_.workload_id = entry->workload_id;
-}
-
-void Exchange::use_passthrough() {
-  ++core_->counters().passthrough;
-  match_ = {&passthrough().route, static_cast<uint32_t>(path_.size())};
-}
-
-// One draw per request over the sum of weights; a repeat stays in its cluster.
+// One draw per request over the sum of weights, or the same point for the same person; a repeat
+// stays in its cluster.
 void Exchange::choose_cluster() {
   const policy::Route& route = *match_.route;
-  if (route.clusters.empty()) return;
-  choice_ = &route.clusters.front();
-  if (route.clusters.size() > 1 && route.total_weight > 0) {
-    uint64_t point = split_point(route);
-    for (const policy::WeightedCluster& candidate : route.clusters) {
-      choice_ = &candidate;
-      if (point < candidate.weight) break;
-      point -= candidate.weight;
-    }
+  uint64_t point = 0;
+  if (policy::is_split(route)) {
+    const auto sticky = policy::sticky_point(route, request_view(), caller_);
+    point = sticky ? *sticky : core_->rng().next() % route.total_weight;
   }
-  cluster_ = choice_->cluster;
-}
-
-// Where in the sum of weights the request falls: drawn, or the same for the same person.
-uint64_t Exchange::split_point(const policy::Route& route) {
-  if (route.sticky != nullptr) {
-    const auto hash = policy::request_hash(route.sticky->balancing, request_view(), caller_);
-    // Scaled, not reduced: a point moves with the weights, and few change sides.
-    if (hash) {
-      const auto wide = static_cast<unsigned __int128>(*hash ^ route.sticky->salt);
-      return static_cast<uint64_t>((wide * route.total_weight) >> 64U);
-    }
-  }
-  return core_->rng().next() % route.total_weight;
+  choice_ = policy::cluster_at(route, point);
+  if (choice_ != nullptr) cluster_ = choice_->cluster;
 }
 
 bool Exchange::draw(uint32_t per_million) {
@@ -264,15 +199,11 @@ bool Exchange::draw(uint32_t per_million) {
 
 bool Exchange::answer_preflight() {
   const policy::Route& route = *match_.route;
-  const Field* origin = find_field(request_fields_, "origin");
-  if (request_.method != "OPTIONS" || origin == nullptr ||
-      find_field(request_fields_, "access-control-request-method") == nullptr) {
-    return false;
-  }
-  const bool allowed = policy::cors_allows(route, origin->value);
-  if (!allowed && route.cors->forward_unmatched_preflights) return false;
-  if (allowed) {
+  const auto allowed = policy::answers_preflight(route, request_view());
+  if (!allowed) return false;
+  if (*allowed) {
     const policy::Cors& cors = *route.cors;
+    const Field* origin = find_field(request_fields_, "origin");
     out_fields_.push_back({"access-control-allow-origin", origin->value});
     if (!cors.allow_methods.empty()) {
       out_fields_.push_back({"access-control-allow-methods", cors.allow_methods});

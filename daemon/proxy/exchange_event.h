@@ -31,6 +31,7 @@ struct ExchangeEvent {
   enum class Kind : uint8_t {
     kDownstream,      // `stream` from the client's connection
     kDownstreamLost,  // the client's connection failed
+    kDownstreamDone,  // the client sent FIN: it asks for nothing more, and may have left
     kUpstream,        // `stream` from the endpoint's connection
     kUpstreamLost,    // the endpoint's connection failed
     kAcquired,        // `connection` is ours
@@ -38,6 +39,7 @@ struct ExchangeEvent {
     kDeadline,        // `timer` was reached
     kMail,            // what it waited for, with other shards, has come
     kRoom,            // a connection took bytes: there may be room to go on
+    kOverload,        // it holds more memory than others, and there is none left
   };
   Kind kind = Kind::kRoom;
   const http::StreamEvent* stream = nullptr;

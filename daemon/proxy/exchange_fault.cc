@@ -1,27 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exchange: injected faults (traffic-semantics 3.2). They come before the router: a fault of a
 // route sees neither its timeout nor its retries; one of a TrafficPolicy may ask for both.
+#include <algorithm>
+
+#include "policy/decide.h"
 #include "proxy/core.h"
 #include "proxy/exchange.h"
 #include "proxy/retry.h"
 
 namespace np::proxy {
+namespace {
+
+// Drawn as the fault itself would be: each part on its own.
+bool would_hit(const policy::Fault& fault, Rng& rng) {
+  const auto hits = [&rng](const auto& part) {
+    return part && rng.chance(part->per_million, policy::kPerMillion);
+  };
+  const bool delays = hits(fault.delay) && draw_delay(fault.delay->shape, rng) > Duration::zero();
+  const bool aborts = hits(fault.abort);
+  const bool slows = hits(fault.bandwidth);
+  return delays || aborts || slows;
+}
+
+}  // namespace
 
 // The first fault of the host that matches, else the route's.
 void Exchange::choose_fault() {
-  fault_ = match_.route->fault ? &*match_.route->fault : nullptr;
-  if (cluster_ == nullptr || cluster_->faults.empty()) return;
-  const policy::RequestView view = request_view();
-  for (const policy::HostFault& candidate : cluster_->faults) {
-    if (candidate.ends <= core_->now()) continue;
-    if (candidate.matcher != nullptr && !candidate.matcher->holds(view, caller_)) continue;
-    if (candidate.shadow) {
-      ++core_->counters().fault_shadow;
-      continue;
-    }
-    fault_ = &candidate.fault;
-    return;
-  }
+  const auto note_shadow = [this](const policy::HostFault& shadow) {
+    if (!would_hit(shadow.fault, core_->rng())) return;
+    ++core_->counters().fault_shadow;
+    core_->node().note_shadow(ShadowKind::kFault, shadow.object, core_->now());
+  };
+  fault_ = policy::choose_fault(*match_.route, cluster_, request_view(), caller_, core_->now(),
+                                note_shadow)
+               .fault;
 }
 
 // True: the Exchange waits in Delay.
@@ -75,7 +87,7 @@ void Exchange::after_delay() {
   last_activity_ = core_->now();
   if (inject_abort()) return;
   if (refused_by_checks()) return;
-  if (route.cors && answer_preflight()) return;
+  if (answer_preflight()) return;
   if (route.action != policy::Route::Action::kForward) {
     answer_route();
     return;
@@ -97,7 +109,11 @@ void Exchange::begin_slow_answer() {
   throttle_.begin(fault_->bandwidth->bytes_per_second, core_->now());
 }
 
-size_t Exchange::take_allowance(size_t wanted) {
+// The head is read line by line, for what comes along with it is paced already.
+size_t Exchange::take_allowance(std::string_view bytes) {
+  const size_t wanted = bytes.size();
+  if (!answer_started_) return std::min(bytes.find('\n'), wanted - 1) + 1;
+  if (!throttle_.is_on()) return wanted;
   const size_t allowed = throttle_.take(wanted, core_->now());
   if (allowed < wanted) {
     core_->timers().arm(timers_[static_cast<size_t>(ExchangeTimer::kPhase)], throttle_.ready_at());

@@ -8,16 +8,19 @@ namespace np::proxy {
 
 // False: it waits in line, or is refused and has ended.
 bool Exchange::admit() {
+  try_.shadow = core_->node().shadow_use(*cluster_, caller_.workload_id);
   try_.group = core_->group_of(*cluster_, caller_.workload_id);
-  if (try_.group == nullptr) return true;
+  if (try_.group == nullptr) {
+    rehearse_limits(true);
+    return true;
+  }
   EngineCounters& counters = core_->counters();
   wait_node.shard = core_->shard();
   wait_node.exchange = id();
   const bool may_wait = kind_ != Kind::kOpaque;
-  switch (try_.group->shared->admit(wait_node, may_wait)) {
-    case Admission::kShadow:
-      ++counters.limit_shadow;
-      [[fallthrough]];
+  const Admission verdict = try_.group->shared->admit(wait_node, may_wait);
+  rehearse_limits(verdict == Admission::kGranted);
+  switch (verdict) {
     case Admission::kGranted:
       try_.admitted = true;
       return true;
@@ -27,6 +30,7 @@ bool Exchange::admit() {
       ++counters.upstream_rq_waited;
       story_.waited = true;
       arm_try_timer();
+      offer_place_if_done();
       return false;
     case Admission::kTooManyPending:
       ++counters.upstream_cx_overflow;
@@ -42,6 +46,18 @@ bool Exchange::admit() {
   try_.group = nullptr;
   fail_try(EndReason::kOverflow, 0);
   return false;
+}
+
+// Counts and tells what limits in shadow mode would have held back; those in force have decided.
+void Exchange::rehearse_limits(bool goes_on) {
+  if (try_.shadow == nullptr) return;
+  const policy::ShadowLimits& limits = *cluster_->shadow_limits;
+  try_.is_rehearsed = goes_on;
+  const bool would_hold =
+      goes_on ? try_.shadow->begin(limits.pool) : try_.shadow->is_full(limits.pool);
+  if (!would_hold) return;
+  ++core_->counters().limit_shadow;
+  core_->node().note_shadow(ShadowKind::kLimit, limits.object, core_->now());
 }
 
 // The endpoint is chosen only now, with what is known now; nobody may wait for one that was
@@ -87,8 +103,19 @@ void Exchange::on_mail() {
     return;
   }
   if (try_.group == nullptr || try_.admitted) return;
-  try_.group->shared->arrived(wait_node);
+  if (!try_.group->shared->arrived(wait_node)) {
+    try_.group = nullptr;
+    ++core_->counters().upstream_rq_pending_overflow;
+    ++stats().upstream_rq_pending_overflow;
+    fail_try(EndReason::kOverflow, 0);
+    return;
+  }
   try_.admitted = true;
+  if (try_.shadow != nullptr) {
+    // What there was to count was counted when it came.
+    (void)try_.shadow->begin(cluster_->shadow_limits->pool);
+    try_.is_rehearsed = true;
+  }
   ++core_->counters().upstream_rq_admitted;
   go_on_admitted();
 }
@@ -103,6 +130,15 @@ void Exchange::leave_queues() {
     try_.group->shared->leave(wait_node);
     try_.group = nullptr;
   }
+}
+
+// A client that gives up sends FIN, and so may one that has nothing more to ask but reads on
+// (RFC 9112 9.6). Nobody can tell them apart: it is served in its turn, but the first one that
+// finds the line full gets its place.
+void Exchange::offer_place_if_done() {
+  const Connection* client = core_->find(downstream_);
+  if (client == nullptr || !client->finish_delivered) return;
+  if (try_.group != nullptr && !try_.admitted) try_.group->shared->offer_place(wait_node);
 }
 
 // ---- how it went -----------------------------------------------------------------------------

@@ -13,11 +13,6 @@ namespace {
 
 constexpr uint16_t kServerError = 500;
 
-std::string_view label(const policy::Labels& labels, const char* key) {
-  const auto found = labels.find(key);
-  return found == labels.end() ? std::string_view() : std::string_view(found->second);
-}
-
 std::string_view value_of(FieldSpan fields, std::string_view name) {
   const Field* field = find_field(fields, name);
   return field == nullptr ? std::string_view() : field->value;
@@ -98,6 +93,8 @@ RequestReport ExchangeTeller::numbers() const {
   report.request_bytes = story.request_bytes;
   report.response_bytes = story.response_bytes;
   take_ids(report);
+  report.is_of_latest_policy = story.kept == nullptr && from.core_->is_latest(from.pin_);
+  report.pod_id = from.gateway_ ? 0 : from.caller_.pod_id;
   report.opaque = from.kind_ == Exchange::Kind::kOpaque;
   report.status = report.opaque ? uint16_t{0} : from.status_;
   report.reason = static_cast<uint8_t>(reason_);
@@ -106,6 +103,7 @@ RequestReport ExchangeTeller::numbers() const {
   report.is_failure =
       report.outcome == RequestReport::Outcome::kAborted || report.status >= kServerError;
   report.retries = from.repeats_ + from.stale_repeats_;
+  report.retries_used_up = story.retries_used_up;
   report.delay = story.delay;
   report.fault_status = story.fault_status;
   report.waited = story.waited;
@@ -169,14 +167,15 @@ void ExchangeTeller::describe_peers(RequestTexts& texts) const {
   if (const policy::Pod* pod = exchange_.caller_.pod) {
     texts.source_pod = pod->name;
     texts.source_namespace = pod->ns;
-    texts.source_app = label(pod->labels, "app");
-    texts.source_version = label(pod->labels, "version");
+    texts.source_workload = pod->workload.name;
+    texts.source_app = pod->workload.app;
+    texts.source_version = pod->workload.version;
     texts.source_service = pod->service;
   }
   if (const policy::Endpoint* endpoint = exchange_.story_.endpoint) {
     texts.endpoint_pod = endpoint->pod_name;
-    texts.endpoint_app = label(endpoint->labels, "app");
-    texts.endpoint_version = label(endpoint->labels, "version");
+    texts.endpoint_app = endpoint->workload.app;
+    texts.endpoint_version = endpoint->workload.version;
   }
 }
 
@@ -192,9 +191,9 @@ void ExchangeTeller::keep_texts() const {
   for (std::string_view RequestTexts::*text :
        {&RequestTexts::route, &RequestTexts::object, &RequestTexts::cluster,
         &RequestTexts::legacy_cluster, &RequestTexts::host, &RequestTexts::subset,
-        &RequestTexts::gateway, &RequestTexts::source_pod, &RequestTexts::source_namespace,
-        &RequestTexts::source_app, &RequestTexts::source_version, &RequestTexts::source_service,
-        &RequestTexts::endpoint_pod, &RequestTexts::endpoint_app,
+        &RequestTexts::gateway, &RequestTexts::source_pod, &RequestTexts::source_workload,
+        &RequestTexts::source_namespace, &RequestTexts::source_app, &RequestTexts::source_version,
+        &RequestTexts::source_service, &RequestTexts::endpoint_pod, &RequestTexts::endpoint_app,
         &RequestTexts::endpoint_version}) {
     texts->*text = arena.copy(texts->*text);
   }

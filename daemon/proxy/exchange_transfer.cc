@@ -71,7 +71,8 @@ void Exchange::start_mirrors() {
   for (const policy::Route::MirrorTarget& mirror : match_.route->mirrors) {
     if (mirror.cluster == nullptr || !draw(mirror.per_million)) continue;
     // A target that does not answer must not take the descriptors of real requests.
-    if (!body_.can_replay() || core_->active_mirrors() >= core_->limits().mirrors_max) {
+    if (!body_.can_replay() || core_->active_mirrors() >= core_->limits().mirrors_max ||
+        core_->refuses_requests()) {
       ++core_->counters().retry_or_shadow_abandoned;
       continue;
     }
@@ -130,6 +131,30 @@ void Exchange::on_interim(const http::Head& head) {
   core_->send(*client, std::move(command));
 }
 
+// A client that has left and one that only has nothing more to ask both sent FIN, and nothing that
+// the kernel knows tells them apart, until it is sent something: who has left answers with a reset,
+// and its request ends. Who reads on finds a 100, which any client of HTTP/1.1 takes (RFC 9110
+// 15.2). A FIN right behind the request is how the latter kind asks: that one is not disturbed.
+void Exchange::ask_for_client() {
+  Connection* client = core_->find(downstream_);
+  const bool is_right_behind = core_->now() < started_at_ + core_->limits().half_close_grace;
+  if (client == nullptr || kind_ != Kind::kRequest || tunnel_ || answer_started_ ||
+      !request_complete_ || is_right_behind || request_.version == http::Version::kHttp10) {
+    return;
+  }
+  static const http::Head kContinue = [] {
+    http::Head head;
+    head.status = 100;
+    return head;
+  }();
+  ++core_->counters().downstream_rq_asked_for_client;
+  http::StreamCommand command;
+  command.kind = CommandKind::kInterim;
+  command.stream = stream_;
+  command.head = &kContinue;
+  core_->send(*client, std::move(command));
+}
+
 void Exchange::on_answer_head(const http::Head& head) {
   EngineCounters& counters = core_->counters();
   core_->timers().disarm(timers_[static_cast<size_t>(ExchangeTimer::kTry)]);
@@ -175,7 +200,8 @@ void Exchange::forward_answer_head(const http::Head& head) {
   command.kind = CommandKind::kHead;
   command.stream = stream_;
   command.head = &out;
-  command.close_after = core_->is_draining() || !request_complete_ || client->finish_delivered;
+  command.close_after =
+      core_->keeps_nothing_alive() || !request_complete_ || client->finish_delivered;
   core_->send(*client, std::move(command));
   out_fields_.clear();
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "policy/decide.h"
 #include "proxy/core.h"
 #include "proxy/exchange.h"
 
@@ -18,30 +19,9 @@ constexpr std::string_view kExpectedTimeout = "x-envoy-expected-rq-timeout-ms";
 constexpr std::string_view kAttemptCount = "x-envoy-attempt-count";
 constexpr size_t kLoopEntryBytes = 16;
 
-bool starts_with_ignoring_case(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() &&
-         equals_ignoring_case(text.substr(0, prefix.size()), prefix);
-}
-
-// Fields that a client may not set: no hop before us is trusted (4.4, reliability 8). Policy must
-// not see them either.
-bool is_untrusted(std::string_view name, bool gateway) {
-  if (name.empty()) return true;
-  switch (ascii_lower(name.front())) {
-    case 'f':
-      return equals_ignoring_case(name, "forwarded");
-    case 'x':
-      return starts_with_ignoring_case(name, "x-forwarded-") ||
-             (gateway && (starts_with_ignoring_case(name, "x-envoy-") ||
-                          starts_with_ignoring_case(name, "x-nodectl-")));
-    default:
-      return false;
-  }
-}
-
 // Meant for us, or written anew.
 bool is_ours(std::string_view name) {
-  return equals_ignoring_case(name, kLoopHeader) || is_call_term(name);
+  return equals_ignoring_case(name, kLoopHeader) || policy::is_call_term(name);
 }
 
 // Framing belongs to the codecs: no rule may touch it.
@@ -59,6 +39,14 @@ bool is_host(std::string_view name) {
 
 void remove_field(std::vector<Field>& fields, std::string_view name) {
   std::erase_if(fields, [&](const Field& field) { return equals_ignoring_case(field.name, name); });
+}
+
+// What is a line stays one, and lies behind the line copied before it.
+Field copy_field(const Field& field, Arena& arena) {
+  if (!field.is_line) return {arena.copy(field.name), arena.copy(field.value)};
+  const std::string_view line = arena.copy(field.line());
+  const auto value_at = static_cast<size_t>(field.value.data() - field.name.data());
+  return {line.substr(0, field.name.size()), line.substr(value_at, field.value.size()), true};
 }
 
 void write_hex(uint64_t value, char* out, size_t digits) {
@@ -80,13 +68,14 @@ void Exchange::copy_request(const http::Head& head) {
   request_.reason = {};
   request_fields_.reserve(head.fields.size() + 2);
   for (const Field& field : head.fields) {
-    if (is_untrusted(field.name, gateway_)) continue;
-    request_fields_.push_back({arena_.copy(field.name), arena_.copy(field.value)});
+    if (policy::is_untrusted_field(field.name, gateway_)) continue;
+    request_fields_.push_back(copy_field(field, arena_));
   }
   // Ours in their place, for policy and endpoint alike.
   std::array<char, IpAddress::kTextBytesMax> text;
-  request_fields_.push_back({"x-forwarded-for", arena_.copy(peer_.ip.format(text))});
-  request_fields_.push_back({"x-forwarded-proto", "http"});
+  for (const Field& field : policy::own_fields(arena_.copy(peer_.ip.format(text)))) {
+    request_fields_.push_back(field);
+  }
   request_.fields = request_fields_;
   head_request_ = request_.method == "HEAD";
 }

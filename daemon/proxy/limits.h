@@ -10,6 +10,7 @@
 
 #include "base/time.h"
 #include "http/h1_codec.h"
+#include "policy/call_terms.h"
 
 namespace np::proxy {
 
@@ -17,6 +18,8 @@ struct EngineLimits {
   // ---- memory -------------------------------------------------------------------------------
   // Bytes held for one direction of one connection before its source is paused; room at half.
   size_t buffer_bytes = 32 * 1024;
+  // The same from MemoryStage::kRefuse on: what is under way goes on, and holds no more than this.
+  size_t scarce_buffer_bytes = 8 * 1024;
   // Request body kept so that a try can be repeated or mirrored; longer bodies are sent once.
   size_t kept_body_bytes = 64 * 1024;
   // Rest of an unwanted answer that is read so that its connection can be used again.
@@ -37,10 +40,16 @@ struct EngineLimits {
   // A silent client on a port of unknown protocol is dialled after this; 0: it must speak first.
   Duration sniff_wait = std::chrono::milliseconds(50);
 
+  // While requests are refused for want of memory: from then on those that hold most of it are
+  // ended, too, a few at a time, so that who holds it cannot keep the others out.
+  Duration refusing_max = std::chrono::seconds(10);
+
   // ---- grace: 0 waits for nothing -------------------------------------------------------------
   Duration linger_timeout = std::chrono::seconds(1);   // FIN sent, the peer's is to come
   Duration discard_timeout = std::chrono::seconds(1);  // see discard_bytes
-  Duration drain_wait = std::chrono::seconds(1);       // first request, when a drain has begun
+  // A FIN that comes sooner behind its request is no client that gave up.
+  Duration half_close_grace = std::chrono::milliseconds(50);
+  Duration drain_wait = std::chrono::seconds(1);  // first request, when a drain has begun
 
   // ---- retries (reliability 29) -------------------------------------------------------------
   uint32_t retry_budget_percent = 20;  // of requests in flight on this shard
@@ -48,7 +57,7 @@ struct EngineLimits {
   uint32_t retry_window_percent = 20;  // of a cluster's requests of the last 10 s on this shard
   uint32_t retry_window_minimum = 10;  // always allowed in 10 s
   uint32_t repeats_on_stale = 1;       // repeats because a kept connection was found closed
-  uint32_t caller_retries_max = 10;    // that a caller may ask for (x-envoy-max-retries)
+  uint32_t caller_retries_max = policy::kCallerRetriesMax;
 
   // ---- opaque TCP ---------------------------------------------------------------------------
   uint32_t tcp_connect_tries = 3;  // endpoints that are dialled for one connection

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "base/spin_lock.h"
 #include "proxy/admission.h"
 #include "proxy/ejection.h"
+#include "proxy/shadow.h"
 #include "proxy/wait_node.h"
 
 namespace np::proxy {
@@ -37,10 +39,10 @@ struct EjectionEvent {
   Kind kind = Kind::kEjected;
   uint32_t service_id = 0;
   SocketAddress endpoint;
-  EjectionCause cause = EjectionCause::kNone;
+  EjectionReason why;
   uint32_t ejections = 0;
   Instant at, until;
-  TryResult last;
+  std::optional<TryResult> last;  // nothing: what the worker before saw
 };
 
 class NodeState {
@@ -57,13 +59,23 @@ class NodeState {
 
   // Made at first use, never removed; names are bounded by policy and pods of the node.
   AdmissionGroup& admission(uint32_t cluster_id, uint32_t caller);
+  // Null: nobody has asked for it yet.
+  AdmissionGroup* find_admission(uint32_t cluster_id, uint32_t caller);
+  // Every group there is, with its key: for people who look.
+  struct AdmissionView {
+    uint32_t cluster_id = 0, caller = 0;
+    AdmissionGroup::Counts counts;
+  };
+  std::vector<AdmissionView> admissions();
+  // Null: no limits of the cluster are in shadow mode.
+  ShadowUse* shadow_use(const policy::Cluster& cluster, uint32_t caller);
   ServiceHealth& health(uint32_t service_id);
   // Null: nobody has asked for it yet.
   ServiceHealth* find_health(uint32_t service_id);
   // Every service that has a record.
   std::vector<ServiceHealth*> services();
-  // Returns when to call again; kNever: nothing is ejected.
-  Instant sweep(Instant now, uint32_t shard);
+  // Of all services: when to call again, kNever: nothing is ejected; and what was found.
+  ServiceHealth::Swept sweep(Instant now, uint32_t shard);
 
   Mailbox& mailbox(uint32_t shard) { return mailboxes_[shard]; }
   // Puts the node into its shard's mailbox; wakes that shard, unless it is the caller's own.
@@ -74,6 +86,9 @@ class NodeState {
   EjectionStore* store() { return seams_.store; }
   void add_event(const EjectionEvent& event);
   std::vector<EjectionEvent> take_events();
+  // Something that a policy in shadow mode, `object`, would have done.
+  void note_shadow(ShadowKind kind, std::string_view object, Instant now);
+  ShadowLog& shadow_log() { return shadow_log_; }
   uint64_t lost_events() const { return lost_events_.load(std::memory_order_relaxed); }
 
  private:
@@ -82,10 +97,12 @@ class NodeState {
   std::unique_ptr<Mailbox[]> mailboxes_;
   SpinLock lock_;
   std::unordered_map<uint64_t, std::unique_ptr<AdmissionGroup>> groups_;
+  std::unordered_map<uint64_t, std::unique_ptr<ShadowUse>> shadow_uses_;
   std::unordered_map<uint32_t, std::unique_ptr<ServiceHealth>> services_;
   SpinLock event_lock_;
   std::vector<EjectionEvent> events_;
   std::atomic<uint64_t> lost_events_{0};
+  ShadowLog shadow_log_;
 };
 
 }  // namespace np::proxy

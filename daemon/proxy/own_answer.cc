@@ -11,6 +11,8 @@ OwnAnswer own_answer(EndReason reason) {
       return {503, ""};
     case EndReason::kNoHealthyUpstream:
       return {503, "no healthy upstream"};
+    case EndReason::kOverloaded:
+      return {503, "envoy overloaded"};
     case EndReason::kOverflow:
       return {503,
               "upstream connect error or disconnect/reset before headers. reset reason: overflow"};
@@ -94,6 +96,10 @@ std::string_view details_of(EndReason reason) {
       return "local_rate_limited";
     case EndReason::kBadRequest:
       return "http1.codec_error";
+    case EndReason::kOverloaded:
+    case EndReason::kOverloadReset:
+    case EndReason::kTcpOverloaded:
+      return "overload";
     case EndReason::kClientGone:
       return "downstream_remote_disconnect";
     case EndReason::kHeadTimeout:

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <unordered_set>
 
+#include "policy/limit_verdict.h"
 #include "proxy/node_state.h"
 
 namespace np::proxy {
@@ -14,7 +15,6 @@ namespace {
 using Kind = policy::LoadBalancing::Kind;
 
 constexpr double kRandomUnit = 1.0 / 4294967296.0;
-constexpr uint32_t kWhole = 100;  // percent
 
 bool has_address(const policy::Endpoint& endpoint) {
   return endpoint.address.port != 0 && !endpoint.address.ip.is_unspecified();
@@ -22,6 +22,13 @@ bool has_address(const policy::Endpoint& endpoint) {
 
 bool is_avoided(const Picker::Request& request, const policy::Endpoint& endpoint) {
   return std::find(request.avoid.begin(), request.avoid.end(), endpoint.id) != request.avoid.end();
+}
+
+// Shadow mode keeps ejections from taking effect; health checks are none.
+bool is_left_out(const policy::Cluster& cluster, const EndpointHealth* health) {
+  if (health == nullptr) return false;
+  const bool obeys = !cluster.outlier || !cluster.outlier->shadow;
+  return health->is_unhealthy() || (obeys && health->is_ejected());
 }
 
 }  // namespace
@@ -76,7 +83,8 @@ Pick Picker::look_at_all(ClusterState& state, const Request& request, uint64_t e
 
 Picker::Use Picker::try_use(ClusterState& state, const policy::Cluster& cluster, uint32_t index) {
   EndpointHealth* health = state.by_index[index]->health;
-  if (health == nullptr || health->is_plain() || !cluster.outlier) return Use::kYes;
+  const bool forgives = !cluster.outlier || state.panic;
+  if (health == nullptr || health->is_plain() || forgives) return Use::kYes;
   switch (state.health->ask(*health, *cluster.outlier, state.standing)) {
     case ServiceHealth::Permit::kPlain:
       return Use::kYes;
@@ -148,15 +156,13 @@ void Picker::find_candidates(ClusterState& state, const policy::Cluster& cluster
   // Read before the flags: a change in between is seen at the next request.
   state.health_version = state.health != nullptr ? state.health->version() : 0;
   state.standing = {count, 0};
-  const bool obeys = !cluster.outlier || !cluster.outlier->shadow;
   for (uint32_t i = 0; i < count; ++i) {
     const EndpointHealth* health = state.by_index[i]->health;
     if (health != nullptr && health->is_ejected()) ++state.standing.ejected;
-    if (health == nullptr || !obeys || !health->is_out()) state.candidates.push_back(i);
+    if (!is_left_out(cluster, health)) state.candidates.push_back(i);
   }
   const uint64_t available = state.candidates.size();
-  state.panic = available < count && cluster.outlier &&
-                available * kWhole < uint64_t{cluster.outlier->panic_percent} * count;
+  state.panic = policy::is_panic(cluster.outlier, available, count);
   if (state.panic) {
     state.candidates.resize(count);
     std::iota(state.candidates.begin(), state.candidates.end(), 0U);
@@ -232,8 +238,7 @@ uint32_t Picker::by_hash(ClusterState& state, const policy::Cluster& cluster, ui
   for (uint32_t i = 0; i <= kRepicks; ++i) {
     const uint32_t index = policy::endpoint_for_hash(cluster, hash + i * kStep);
     if (index >= count) break;
-    const EndpointHealth* health = state.by_index[index]->health;
-    if (state.panic || health == nullptr || !health->is_out()) return index;
+    if (state.panic || !is_left_out(cluster, state.by_index[index]->health)) return index;
   }
   return state.candidates[static_cast<size_t>(hash % state.candidates.size())];
 }

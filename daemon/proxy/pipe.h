@@ -71,6 +71,8 @@ class Pipe {
   bool has_unsent() const { return next_ < slices_.size(); }
   size_t unsent_bytes() const { return unsent_; }
   size_t charged_bytes() const { return unsent_; }
+  // What it holds now: bytes that wait, and sent ones that are kept for a repeat.
+  size_t held_bytes() const { return complete_ && keep_limit_ > 0 ? total_ : unsent_; }
   bool keeps() const { return keep_limit_ > 0; }
   // The next unsent slice; counts as sent from now on.
   Slice take();

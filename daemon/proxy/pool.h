@@ -69,6 +69,8 @@ class Pools {
   // Forgets a pool without connections and waiting Exchanges.
   void drop_if_empty(Pool& pool);
   size_t size() const { return pools_.size(); }
+  // Idle connections of all pools; front: idle for longest.
+  IntrusiveList<Connection, &Connection::age_link> idle;
   template <typename Visit>
   void for_each(Visit&& visit) {
     for (auto& [key, pool] : pools_) visit(*pool);

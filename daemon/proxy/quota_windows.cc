@@ -111,6 +111,21 @@ QuotaAnswer QuotaWindows::charge(const QuotaCharge& charge, Instant now) {
   }
 }
 
+int64_t QuotaWindows::spent(const QuotaCharge& charge, Instant now) {
+  std::array<char, 16> room;
+  const std::string_view key = key_of(charge, room);
+  const Lookup lookup = look_up(charge, key, now);
+  Stripe& stripe = stripe_of(lookup.hash);
+  SpinGuard guard(stripe.lock);
+  Counter* counter = find(stripe, lookup);
+  if (counter == nullptr) return 0;
+  advance(*counter, now);
+  if (counter->window.kind != Kind::kBucket) return counter->used;
+  // A unit that has not come back in full is still missing.
+  const int64_t tick = counter->window.tick.count();
+  return (std::max<int64_t>(counter->last - ns_of(now), 0) + tick - 1) / tick;
+}
+
 // ---- spending ---------------------------------------------------------------------------------
 
 // Shards' clocks differ by a step: a counter's time never goes back.

@@ -64,6 +64,10 @@ class QuotaWindows {
   // Undoes a charge that was granted, because the request was refused elsewhere.
   void give_back(const QuotaCharge& charge, const QuotaAnswer& answer);
 
+  // What is spent of the charge's counter now; its amount and request play no part. For people who
+  // look: makes no counter.
+  int64_t spent(const QuotaCharge& charge, Instant now);
+
   // Counters held now, of all quotas.
   size_t tuples() const;
 

@@ -12,7 +12,7 @@
 
 #include "base/arena.h"
 #include "base/time.h"
-#include "policy/quota.h"
+#include "policy/check_eval.h"
 #include "proxy/counters.h"
 #include "proxy/quota_windows.h"
 
@@ -39,8 +39,7 @@ class RequestChecker {
  private:
   // One check under way.
   struct Check {
-    const policy::ClusterChecks& checks;
-    const policy::AttributeView& request;
+    policy::CheckInput input;
     bool deduplicate;
     Instant now;
     EngineCounters& counters;
@@ -51,13 +50,7 @@ class RequestChecker {
   };
 
   bool applies(const policy::CheckRule& rule, const Check& check);
-  static bool holds(const policy::RequestMatch& match, const Check& check);
   std::optional<Refusal> charge(const policy::QuotaCheck& quota, const Check& check);
-  int64_t amount_of(const policy::QuotaCheck& quota, const Check& check);
-  bool matches(const policy::QuotaCharge& charge, const Check& check);
-  bool read_dimensions(const policy::Quota& quota, const Check& check);
-  const policy::CounterLimit& limit_of(const policy::Quota& quota) const;
-  std::string_view tuple();
   void undo();
 
   QuotaWindows* windows_;

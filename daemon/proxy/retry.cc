@@ -17,11 +17,6 @@ uint32_t grpc_condition(std::string_view status) {
 
 }  // namespace
 
-bool is_idempotent(std::string_view method) {
-  return method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "PUT" ||
-         method == "DELETE" || method == "TRACE";
-}
-
 Duration backoff(const policy::Retry& retry, uint32_t n, Rng& rng) {
   const int64_t base = std::max<int64_t>(retry.backoff_base.count(), 0);
   const int64_t cap = std::max<int64_t>(retry.backoff_max.count(), base);

@@ -12,9 +12,6 @@
 
 namespace np::proxy {
 
-// RFC 9110 9.2.2. Others are repeated only when nothing reached the endpoint.
-bool is_idempotent(std::string_view method);
-
 // Wait before repeat `n` (1, 2, ...): uniform in [0, (2^n - 1) x base), at most the policy's cap.
 Duration backoff(const policy::Retry& retry, uint32_t n, Rng& rng);
 

@@ -78,13 +78,18 @@ std::optional<bool> decision(std::string_view text) {
   return std::nullopt;
 }
 
+void take_decision(std::string_view text, IncomingTrace& trace) {
+  trace.sampled = decision(text);
+  trace.debug = text == "d";
+}
+
 // b3: TRACE-SPAN, -SAMPLED and -PARENT may follow; or the decision alone.
 bool take_single_b3(std::string_view text, IncomingTrace& trace) {
   IncomingTrace read;
   read.single_b3 = true;
   const size_t dash = text.find('-');
   if (dash == std::string_view::npos) {
-    read.sampled = decision(text);
+    take_decision(text, read);
     if (!read.sampled) return false;
     trace = read;
     return true;
@@ -94,7 +99,7 @@ bool take_single_b3(std::string_view text, IncomingTrace& trace) {
   if (!take_span_id(text.substr(0, std::min(text.find('-'), text.size())), read)) return false;
   if (text.size() > kSpanDigits + 1) {
     text.remove_prefix(kSpanDigits + 1);
-    read.sampled = decision(text.substr(0, std::min(text.find('-'), text.size())));
+    take_decision(text.substr(0, std::min(text.find('-'), text.size())), read);
   }
   trace = read;
   return true;
@@ -107,8 +112,24 @@ struct MultiB3 {
 void take_multi_b3(const MultiB3& b3, IncomingTrace& trace) {
   IncomingTrace read;
   if (!b3.trace.empty() && take_trace_id(b3.trace, read)) take_span_id(b3.span, read);
-  read.sampled = b3.flags == "1" ? std::optional(true) : decision(b3.sampled);
+  read.sampled = decision(b3.sampled);
   trace = read;
+}
+
+// Which of the headers names the trace.
+IncomingTrace choose(std::string_view traceparent, std::string_view single, const MultiB3& b3) {
+  IncomingTrace trace;
+  if (!traceparent.empty() && take_traceparent(traceparent, trace)) return trace;
+  if (!single.empty() && take_single_b3(single, trace)) return trace;
+  take_multi_b3(b3, trace);
+  return trace;
+}
+
+// traceparent cannot say it, so it counts also when B3 stands beside one: a service that passes
+// on all that it got sends both.
+bool is_debug(std::string_view single, const MultiB3& b3) {
+  IncomingTrace by_single;
+  return b3.flags == "1" || (take_single_b3(single, by_single) && by_single.debug);
 }
 
 size_t write_digits(uint64_t value, char* out) {
@@ -139,7 +160,6 @@ bool is_trace_field(std::string_view name) {
 }
 
 IncomingTrace read_trace(FieldSpan fields) {
-  IncomingTrace trace;
   MultiB3 b3;
   std::string_view traceparent, single;
   for (const Field& field : fields) {
@@ -158,9 +178,9 @@ IncomingTrace read_trace(FieldSpan fields) {
       b3.flags = field.value;
     }
   }
-  if (!traceparent.empty() && take_traceparent(traceparent, trace)) return trace;
-  if (!single.empty() && take_single_b3(single, trace)) return trace;
-  take_multi_b3(b3, trace);
+  IncomingTrace trace = choose(traceparent, single, b3);
+  trace.debug = is_debug(single, b3);
+  if (trace.debug) trace.sampled = true;
   return trace;
 }
 
@@ -180,6 +200,7 @@ TraceIds make_trace(const IncomingTrace& incoming, const TraceOptions& options, 
   ids.server_span = draw_id(rng);
   if (incoming.sampled) {
     ids.sampled = *incoming.sampled;
+    ids.debug = incoming.debug;
   } else {
     ids.sampled = is_forced || rng.chance(options.per_million, kMillion);
   }
@@ -213,7 +234,7 @@ size_t write_trace(const TraceIds& ids, const IncomingTrace& incoming, const Tra
     *text++ = '-';
     text = std::copy_n(span, kSpanDigits, text);
     *text++ = '-';
-    *text++ = *sampled;
+    *text++ = ids.debug ? 'd' : *sampled;
     fields[count++] = {"b3", {single, static_cast<size_t>(text - single)}};
   } else if (options.send_b3) {
     const char* parent = text;
@@ -221,7 +242,8 @@ size_t write_trace(const TraceIds& ids, const IncomingTrace& incoming, const Tra
     fields[count++] = {"x-b3-traceid", id};
     fields[count++] = {"x-b3-spanid", {span, kSpanDigits}};
     fields[count++] = {"x-b3-parentspanid", {parent, kSpanDigits}};
-    fields[count++] = {"x-b3-sampled", {sampled, 1}};
+    // Debug is a decision: the other one does not go with it.
+    fields[count++] = {ids.debug ? "x-b3-flags" : "x-b3-sampled", {sampled, 1}};
   }
   return count;
 }

@@ -19,6 +19,7 @@ struct IncomingTrace {
   uint64_t trace_high = 0, trace_low = 0;  // 0: it named no trace
   uint64_t span = 0;
   std::optional<bool> sampled;  // its decision, if it made one
+  bool debug = false;           // B3's: sampled by whoever sees it, whatever its share is
   bool single_b3 = false;       // it used the one header `b3`
   bool w3c = false;             // tracestate goes with a valid traceparent only
 };

@@ -14,6 +14,14 @@
 namespace np::proxy {
 
 struct ShardGroup;
+class ShadowUse;
+
+// A share of the retry budgets, held until the Exchange ends.
+struct RetryShare {
+  bool is_held = false;
+  ShardGroup* group = nullptr;  // null: the cluster has no limits
+  ShadowUse* shadow = nullptr;  // the same for those in shadow mode
+};
 
 // One try: from the choice of an endpoint to its answer or failure.
 struct Try {
@@ -24,6 +32,8 @@ struct Try {
   Pool* waiting_in = nullptr;
   ShardGroup* group = nullptr;           // its limits; null: none
   bool admitted = false;                 // has a place among them; else it waits in line
+  ShadowUse* shadow = nullptr;           // limits in shadow mode look on; null: none
+  bool is_rehearsed = false;             // it counts among those who run there
   ServiceHealth* waiting_for = nullptr;  // an endpoint of this service may get room
   ServiceHealth* service = nullptr;      // hears the result
   bool probation = false;                // it must hear

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exchange as a byte tunnel: after 101, and opaque TCP from the start. Each direction ends with its
 // own FIN (capture R30); the Exchange ends when both have.
+#include "policy/decide.h"
 #include "proxy/core.h"
 #include "proxy/exchange.h"
 #include "proxy/exchange_teller.h"
@@ -22,20 +23,21 @@ void Exchange::begin_opaque(Core& core, Connection& downstream) {
   ++core.counters().tcp_cx_started;
   prepare_timers();
   arm_idle_timer();
-  caller_.ip = peer_.ip;
-  set_caller(*pin_->snapshot);
-  const policy::CapturedPort* port = pin_->snapshot->find_captured(original_);
-  if (port == nullptr) {
-    use_passthrough();
-  } else if (port->tcp_routes != nullptr) {
-    match_ = port->tcp_routes->match(request_view(), caller_);
-  }
+  caller_ = policy::captured_caller(*pin_->snapshot, peer_.ip);
+  const policy::Way way = policy::find_opaque_way(*pin_->snapshot, original_);
+  if (!way.is_covered) ++core.counters().passthrough;
+  match_ = policy::find_route(way, request_view(), caller_);
   if (match_.route == nullptr) {
     ++core.counters().no_route;
     enter_finish(EndReason::kTcpFailed);
     return;
   }
   choose_cluster();
+  if (core.refuses_requests()) {
+    ++core.counters().overload_rq_refused;
+    enter_finish(EndReason::kTcpOverloaded);
+    return;
+  }
   if (cluster_ == nullptr) {
     enter_finish(EndReason::kTcpFailed);
     return;
@@ -90,8 +92,7 @@ void Exchange::start_tunnel(const http::Head& head) {
 // must not live as long.
 void Exchange::release_policy() {
   ExchangeTeller(*this, EndReason::kTcpClosed).keep_texts();
-  if (repeated_) core_->give_back_retry_share(retry_group_);
-  repeated_ = false;
+  core_->give_back(retry_share_);
   match_ = {};
   fault_ = nullptr;
   choice_ = nullptr;

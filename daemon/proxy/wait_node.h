@@ -18,9 +18,11 @@
 namespace np::proxy {
 
 struct WaitNode {
-  enum class Place : uint8_t { kNowhere, kQueue, kMailbox };
+  // kRefused: in the mailbox, because somebody else was given its place.
+  enum class Place : uint8_t { kNowhere, kQueue, kMailbox, kRefused };
   Link<WaitNode> link;
   Place place = Place::kNowhere;  // guarded by the lock of the queue that it waits in
+  bool gives_way = false;         // likewise; in the queue: as long as nobody needs its place
   uint32_t shard = 0;
   ExchangeId exchange;
 };

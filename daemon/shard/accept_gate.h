@@ -38,6 +38,8 @@ class AcceptGate {
     // Begins again well below, so that it does not flap.
     if (load < resume_below()) is_full_ = is_near_full_ = false;
   }
+  // Memory is so short that nothing new may come.
+  void on_memory(bool is_scarce) { is_scarce_ = is_scarce; }
   void on_failure(Failure failure, Instant now) {
     failure_ = failure;
     retry_at_ = now + kAcceptPause;
@@ -52,7 +54,7 @@ class AcceptGate {
     }
   }
 
-  bool accepts() const { return !is_full_ && failure_ == Failure::kNone; }
+  bool accepts() const { return !is_full_ && !is_scarce_ && failure_ == Failure::kNone; }
   bool sheds() const { return is_near_full_ || !accepts(); }
   bool lacks_descriptors() const { return failure_ == Failure::kDescriptors; }
 
@@ -63,6 +65,7 @@ class AcceptGate {
   uint32_t max_;
   bool is_full_ = false;
   bool is_near_full_ = false;
+  bool is_scarce_ = false;
   Failure failure_ = Failure::kNone;
   Instant retry_at_{};
 };

@@ -100,6 +100,7 @@ void Acceptor::on_completion(const uring::Completion& completion, Instant now) {
 
 void Acceptor::place(Fd fd, const AddListener& listener) {
   count(counters_.accepted);
+  if (is_late_) return count(counters_.shed_late);  // SO_LINGER is 0: this is a reset
   AdoptConnection connection;
   connection.captured = listener.captured;
   connection.local = listener.bind;
@@ -145,8 +146,11 @@ uint32_t Acceptor::least_load() const {
   return peers_.status[least].load.load(std::memory_order_relaxed);
 }
 
-void Acceptor::check_gate(Instant now) {
-  if (!gate_.sheds()) return;
+void Acceptor::check_gate(MemoryStage stage, Instant now) {
+  const bool did_shed = gate_.sheds() || is_late_;
+  gate_.on_memory(stage >= MemoryStage::kRefuse);
+  is_late_ = peers_.are_all_late();
+  if (!did_shed && !gate_.sheds() && !is_late_) return;
   gate_.on_load(least_load());
   if (gate_.wants_retry(now)) gate_.on_retry(can_make_socket(), now);
   follow_gate();
@@ -155,9 +159,10 @@ void Acceptor::check_gate(Instant now) {
 void Acceptor::follow_gate() {
   ShardStatus& own = peers_.status[options_.shard];
   own.out_of_descriptors.store(gate_.lacks_descriptors(), std::memory_order_relaxed);
-  own.sheds.store(gate_.sheds(), std::memory_order_relaxed);
+  const bool sheds = gate_.sheds() || is_late_;
+  own.sheds.store(sheds, std::memory_order_relaxed);
   // At once, because each connection until then waits in a queue; the first shard takes it back.
-  if (gate_.sheds()) peers_.overload.raise();
+  if (sheds) peers_.overload.raise();
   if (paused_ == !gate_.accepts()) return;
   paused_ = !gate_.accepts();
   if (paused_) count(counters_.accept_paused);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acceptor: accepts from every listener on behalf of one shard and gives each connection to the
-// least loaded shard before anything is received (design.md 8.6). Near a limit it sheds load and
-// stops accepting (R43), so that the fail mode applies instead of connections that nobody serves.
-// Owns no descriptor of a listener. Called by its Shard, on the shard's thread.
+// least loaded shard before anything is received (design.md 8.6). Near a limit and without memory
+// it sheds load and stops accepting (R43), so that the fail mode applies instead of connections
+// that nobody serves; while the loops of all shards run late it resets what it accepts. Owns no
+// descriptor of a listener. Called by its Shard, on the shard's thread.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
 
+#include "base/memory_stage.h"
 #include "base/time.h"
 #include "shard/accept_gate.h"
 #include "shard/message.h"
@@ -33,8 +35,8 @@ class Acceptor {
   // Acknowledges when the kernel has let go of the listener.
   void remove(const RemoveListener& removal);
   void on_completion(const uring::Completion& completion, Instant now);
-  // Accepts again after a pause, when there is room.
-  void check_gate(Instant now);
+  // Once per tick. Accepts again after a pause, when there is room.
+  void check_gate(MemoryStage stage, Instant now);
   // For good: the daemon drains.
   void stop();
 
@@ -59,6 +61,7 @@ class Acceptor {
   ShardCounters& counters_;
   std::unordered_map<uint32_t, Listener> listeners_;
   AcceptGate gate_;
+  bool is_late_ = false;  // as all shards are: what is accepted is shed
   bool paused_ = false;
   bool stopped_ = false;
 };

@@ -13,14 +13,15 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/pod_places.h"
 #include "uring/ring.h"
 
 namespace np::shard {
 
 class FairQueue {
  public:
-  // Lines; a pod's is its id modulo this. 0: everybody who is not a captured pod.
-  static constexpr uint32_t kLines = 4096;
+  // Lines; a pod's is its place (PodPlaces). 0: everybody who has none.
+  static constexpr uint32_t kLines = PodPlaces::kPlaces;
   // Cost is counted in units: one for a completion, one more for each so many bytes.
   static constexpr uint32_t kUnitBytes = 4096;
   // What a line may spend in one turn, in units.
@@ -35,7 +36,6 @@ class FairQueue {
 
   FairQueue() : lines_(kLines) {}
 
-  static uint32_t line_of(uint32_t pod_id) { return pod_id % kLines; }
   static uint32_t cost_of(const uring::Completion& completion);
 
   void push(uint32_t line, Work work);
@@ -45,6 +45,8 @@ class FairQueue {
   bool is_empty() const { return waiting_count_ == 0; }
   uint32_t size() const { return waiting_count_; }
   uint32_t size_of(uint32_t line) const { return lines_[line].size; }
+  // What waits first in that line; null: nothing.
+  const Work* front_of(uint32_t line) const;
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -24,8 +25,12 @@ void end_write(FlowRecord& record) {
 
 FlowSlots::FlowSlots(std::span<FlowRecord> records) : records_(records) {
   queue_.resize(records.size());
+  std::iota(queue_.begin(), queue_.end(), 0U);
+  // What a dead worker told last stays readable longest: what was never used comes first.
+  std::stable_sort(queue_.begin(), queue_.end(), [&records](uint32_t a, uint32_t b) {
+    return records[a].last_ns < records[b].last_ns;
+  });
   for (uint32_t slot = 0; slot < records.size(); ++slot) {
-    queue_[slot] = slot;
     FlowRecord& record = records_[slot];
     if (record.state != kRecordOpen) continue;
     const uint64_t ended = record.completed + record.refused + record.aborted;

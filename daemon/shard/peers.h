@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "bpf/abi/np_abi.h"
@@ -25,6 +27,8 @@ struct alignas(64) ShardStatus {
   std::atomic<uint64_t> progress_ns{0};
   // A limit is near (R43): nothing new should be sent here.
   std::atomic<bool> sheds{false};
+  // Its loop runs late: it gets no new connection while another shard's does not.
+  std::atomic<bool> late{false};
   // An accept failed for want of a descriptor, and none is free yet.
   std::atomic<bool> out_of_descriptors{false};
 };
@@ -48,22 +52,41 @@ class OverloadFlag {
 };
 
 struct Peers {
-  Peers(uint32_t count, uint32_t* live_flags)
-      : overload(live_flags), status(count), pod_use(count) {
-    for (std::vector<PodUse>& of_shard : pod_use) of_shard.resize(FairQueue::kLines);
+  // `given`: the memory of pod_use, by shard, and of the pods' places; empty: its own.
+  Peers(uint32_t count, uint32_t* live_flags, std::vector<std::span<PodUse>> given,
+        std::span<uint32_t> owners = {})
+      : overload(live_flags),
+        status(count),
+        own_owners_(owners.empty() ? PodPlaces::kPlaces : 0),
+        places(owners.empty() ? std::span(own_owners_) : owners),
+        pod_use(std::move(given)) {
+    if (!pod_use.empty()) return;
+    own_pod_use_.resize(size_t{count} * FairQueue::kLines);
+    for (uint32_t i = 0; i < count; ++i) {
+      pod_use.push_back(std::span(own_pod_use_).subspan(i * FairQueue::kLines, FairQueue::kLines));
+    }
   }
 
+  // Among those whose loop is in time, if there are any.
   uint32_t least_loaded(uint32_t own) const {
     uint32_t best = own;
     uint32_t best_load = status[own].load.load(std::memory_order_relaxed);
+    bool is_best_late = status[own].late.load(std::memory_order_relaxed);
     for (uint32_t i = 0; i < status.size(); ++i) {
       const uint32_t load = status[i].load.load(std::memory_order_relaxed);
-      if (load < best_load) {
+      const bool is_late = status[i].late.load(std::memory_order_relaxed);
+      if (is_late == is_best_late ? load < best_load : is_best_late) {
         best = i;
         best_load = load;
+        is_best_late = is_late;
       }
     }
     return best;
+  }
+  bool are_all_late() const {
+    return std::all_of(status.begin(), status.end(), [](const ShardStatus& one) {
+      return one.late.load(std::memory_order_relaxed);
+    });
   }
 
   // When the shard that is furthest behind was last alive; 0 until all have begun.
@@ -92,8 +115,17 @@ struct Peers {
 
   const OverloadFlag overload;
   std::vector<ShardStatus> status;
-  std::vector<std::vector<PodUse>> pod_use;  // by shard index and FairQueue line
-  std::vector<ShardInbox*> inboxes;  // by shard index; filled before the first thread starts
+
+ private:
+  std::vector<uint32_t> own_owners_;
+
+ public:
+  const PodPlaces places;
+  std::vector<std::span<PodUse>> pod_use;  // by shard index, each by place
+  std::vector<ShardInbox*> inboxes;        // by shard index; filled before the first thread starts
+
+ private:
+  std::vector<PodUse> own_pod_use_;
 };
 
 }  // namespace np::shard

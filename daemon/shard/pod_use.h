@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // PodUse: what the connections of one pod cost one shard, and how they were kept from costing more.
-// One array of them per shard, by FairQueue line: 4096 pods with ids apart have one each. Written
-// by that shard with relaxed stores, read by anyone.
+// One array of them per shard, by place (PodPlaces). Written by that shard with relaxed stores,
+// read by anyone.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@ namespace np::shard {
 // X(name, what it tells)
 #define NP_POD_USE(X)                                                               \
   X(units, "work done: completions, and 4 KiB pieces of what they carried")         \
+  X(cpu_ns, "CPU time of the shard, by the pod's share of the units")               \
   X(turns_waited, "completions that were put off, so that other pods had a turn")   \
   X(receives_held, "receives that were held back because the pod had many buffers") \
   X(held_bytes, "receive buffers that hold bytes of the pod now")

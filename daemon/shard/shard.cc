@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "base/life_page.h"
 #include "base/log.h"
 
 namespace np::shard {
@@ -26,7 +27,13 @@ constexpr size_t kAcceptsWhenBusy = 4;
 constexpr size_t kAcceptsWhenIdle = 64;
 // Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
 constexpr Duration kTick = std::chrono::milliseconds(40);
+// How late the engine is told of a send that nothing waits for, if nothing else happens.
+constexpr Duration kQuietMax = std::chrono::milliseconds(1);
 constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
+// While memory is short: how often the pages of idle receive buffers are given back. What waits in
+// them is copied when its turn comes: from kRefuse on their pages must make room for that.
+constexpr Duration kGiveBackEvery = std::chrono::seconds(1);
+constexpr Duration kGiveBackEveryAtRefuse = std::chrono::milliseconds(50);
 constexpr Duration kWarningInterval = std::chrono::seconds(10);
 
 proxy::EngineConfig engine_config(const ShardOptions& options) {
@@ -38,6 +45,8 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.node = options.node;
   config.shard = options.index;
   config.quota_windows = options.quota_windows;
+  config.observer = options.observer;
+  config.tracing = options.tracing;
   return config;
 }
 
@@ -67,7 +76,8 @@ Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::B
                  {*ring_, *buffers_, small_buffers_, engine_, records_, peers, options.pod_sockets,
                   *options.counters, peers.pod_use[options.index]}),
       acceptor_({options.index, options.sockets_max / 2}, *ring_, transport_, peers,
-                *options.counters) {
+                *options.counters),
+      lag_gate_(options.overload_lag) {
   count(options_.counters->lost_requests, records_.lost_requests());
 }
 
@@ -89,6 +99,7 @@ void Shard::run(std::promise<Result<void>> enabled) {
   }
   enabled.set_value(std::move(result));
   while (usable && !stopping_) iterate();
+  if (options_.progress_ns != nullptr) write_word(*options_.progress_ns, 0);  // not hung: ended
 }
 
 void Shard::iterate() {
@@ -101,9 +112,11 @@ void Shard::iterate() {
 
   const Instant end = monotonic_now();
   watch(end);
-  const int errno_value = ring_->submit_and_wait(time_to_wait(end));
+  const Duration wait = time_to_wait(end);
+  const int errno_value = ring_->submit_and_wait(wait);
   if (ring_->queued() == 0) transport_.on_submitted();
   now_ = monotonic_now();
+  woken_late_ = std::max(now_ - end - wait, Duration::zero());
   transport_.set_now(now_);
   show_life();
   if (errno_value != 0 && now_ >= next_warning_) {
@@ -112,10 +125,12 @@ void Shard::iterate() {
   }
 
   gather();
+  transport_.settle_quiet();
   serve_accepts(transport_.has_work() ? kAcceptsWhenBusy : kAcceptsWhenIdle);
   transport_.serve();
   if (woken_) read_inbox();
   if (now_ >= engine_.next_deadline()) transport_.on_time();
+  follow_memory();
   transport_.report_deferred();
   if (now_ >= next_tick_) tick();
 }
@@ -126,6 +141,7 @@ void Shard::watch(Instant end) {
   ShardCounters& counters = *options_.counters;
   count(counters.iterations);
   const Duration took = end - now_;
+  watch_lag(took, end);
   if (took <= kSlowIteration) return;
   count(counters.slow_iterations);
   const auto took_ns = static_cast<uint64_t>(took.count());
@@ -139,16 +155,32 @@ void Shard::watch(Instant end) {
            std::to_string(took.count() / kNsPerMs) + " ms");
 }
 
+void Shard::watch_lag(Duration took, Instant end) {
+  if (!lag_gate_.on_iteration(took, woken_late_, end)) return;
+  const bool is_late = lag_gate_.is_late();
+  peers_.status[options_.index].late.store(is_late, std::memory_order_relaxed);
+  constexpr int64_t kNsPerMs = 1'000'000;
+  const std::string text = "shard " + std::to_string(options_.index) + ": loop lag " +
+                           std::to_string(lag_gate_.lag().count() / kNsPerMs) +
+                           " ms, --overload-lag is " +
+                           std::to_string(options_.overload_lag.count() / kNsPerMs) + " ms: ";
+  if (!is_late) return log_info(text + "it takes new connections again");
+  count(options_.counters->late_begun);
+  log_warn(text + "it gets no new connections; when all shards are late they are refused");
+}
+
 Duration Shard::time_to_wait(Instant now) const {
-  if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty())
+  if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty() || woken_)
     return Duration::zero();
   const Instant deadline = engine_.next_deadline();
-  const Instant until = deadline < next_tick_ ? deadline : next_tick_;
+  Instant until = std::min(deadline, next_tick_);
+  if (transport_.has_quiet()) until = std::min(until, now + kQuietMax);
   return until > now ? until - now : Duration::zero();
 }
 
 void Shard::show_life() {
   peers_.status[options_.index].progress_ns.store(to_ns(now_), std::memory_order_relaxed);
+  if (options_.progress_ns != nullptr) write_word(*options_.progress_ns, to_ns(now_));
   if (options_.heartbeat_ns == nullptr) return;
   // The oldest sign of life of all shards, so that one hung shard makes the heartbeat stale.
   const uint64_t oldest = peers_.oldest_progress_ns();
@@ -240,11 +272,29 @@ void Shard::handle(ShardMessage& message) {
   }
 }
 
+void Shard::follow_memory() {
+  if (options_.memory == nullptr) return;
+  const MemoryPressure found = options_.memory->read();
+  const bool has_changed = found.stage != memory_.stage;
+  const bool asks = found.stage > MemoryStage::kNormal && found.look != memory_.look;
+  memory_ = found;
+  if (!has_changed && !asks) return;
+  transport_.relieve(found);
+  acceptor_.check_gate(found.stage, now_);
+  if (found.stage == MemoryStage::kNormal || (!has_changed && now_ < next_give_back_)) return;
+  next_give_back_ =
+      now_ + (found.stage >= MemoryStage::kRefuse ? kGiveBackEveryAtRefuse : kGiveBackEvery);
+  // The kernel fills buffers only inside of a wait then, and all that it has filled is reaped.
+  if (!ring_->features().defer_taskrun || ring_->has_overflow()) return;
+  (void)reap();
+  count(options_.counters->buffer_bytes_given_back, buffers_->give_back_idle());
+}
+
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
-  transport_.show_held();
-  acceptor_.check_gate(now_);
+  transport_.show_held(thread_cpu_ns());
+  acceptor_.check_gate(memory_.stage, now_);
   if (options_.index == 0) peers_.settle_overload();
 }
 

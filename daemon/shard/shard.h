@@ -13,8 +13,10 @@
 #include <span>
 #include <vector>
 
+#include "base/memory_stage.h"
 #include "base/result.h"
 #include "base/time.h"
+#include "overload/lag_gate.h"
 #include "proxy/engine.h"
 #include "shard/acceptor.h"
 #include "shard/flow_slots.h"
@@ -44,8 +46,13 @@ struct ShardOptions {
   proxy::EngineCounters* engine_counters = nullptr;
   proxy::QuotaWindows* quota_windows = nullptr;  // of all shards
   ShardCounters* counters = nullptr;
+  RequestObserver* observer = nullptr;
+  TraceOptions tracing;
   PodSocketThread* pod_sockets = nullptr;
   uint64_t* heartbeat_ns = nullptr;  // of the one shard that writes it
+  uint64_t* progress_ns = nullptr;   // of this shard, in the LifePage; null: nobody watches
+  const MemorySignal* memory = nullptr;
+  Duration overload_lag{};
 };
 
 class Shard {
@@ -74,6 +81,8 @@ class Shard {
   void tick();
   void show_life();
   void watch(Instant end);
+  void watch_lag(Duration took, Instant end);
+  void follow_memory();
   Duration time_to_wait(Instant now) const;
 
   const ShardOptions options_;
@@ -93,6 +102,10 @@ class Shard {
   std::vector<uring::Completion> accepts_;
   size_t accepts_begin_ = 0;
   bool stopping_ = false;
+  overload::LagGate lag_gate_;
+  Duration woken_late_{};  // by how much the latest wait was too long
+  MemoryPressure memory_;
+  Instant next_give_back_{};
   Instant now_{};
   Instant next_tick_{};
   Instant next_warning_{};

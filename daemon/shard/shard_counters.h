@@ -32,7 +32,10 @@ namespace np::shard {
   X(slowest_iteration_ns, "the longest loop iteration so far")                      \
   X(unexpected_completions, "completions that fit no state; counted, not acted on") \
   X(connects_delayed, "upstream connects that waited for a socket to be closed")    \
-  X(work_put_off, "loop iterations that left completions for the next one")
+  X(work_put_off, "loop iterations that left completions for the next one")         \
+  X(shed_late, "connections reset: the loops of all shards ran late")               \
+  X(late_begun, "times a loop began to run late")                                   \
+  X(buffer_bytes_given_back, "bytes of idle receive buffers returned to the kernel")
 
 struct ShardCounters {
 #define NP_DECLARE_COUNTER(name, text) uint64_t name = 0;

@@ -120,7 +120,7 @@ class ShardPool::Impl {
  public:
   explicit Impl(ShardPoolOptions options)
       : options_(std::move(options)),
-        peers_(options_.workers, options_.live_flags),
+        peers_(options_.workers, options_.live_flags, options_.pod_use, options_.pod_owners),
         wakes_(peers_, options_.on_ejection),
         node_(options_.workers, {&wakes_, options_.ejection_store, options_.limit_slots}),
         own_counters_(options_.workers) {}
@@ -191,8 +191,15 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.engine_counters = options_.engine_counters[index];
   options.quota_windows = quota_windows_.get();
   options.counters = const_cast<ShardCounters*>(&counters_of(index));
+  if (!options_.observers.empty()) options.observer = options_.observers[index];
+  options.tracing = options_.tracing;
   options.pod_sockets = pod_sockets_.get();
   options.heartbeat_ns = index == 0 ? options_.heartbeat_ns : nullptr;
+  if (options_.life != nullptr && index < LifePage::kShards) {
+    options.progress_ns = &options_.life->shards[index].progress_ns;
+  }
+  options.memory = options_.memory;
+  options.overload_lag = options_.overload_lag;
   return options;
 }
 
@@ -349,7 +356,8 @@ Result<std::unique_ptr<ShardPool>> ShardPool::create(ShardPoolOptions options) {
     return invalid(what, "workers is " + std::to_string(options.workers) + ", allowed are 1 to " +
                              std::to_string(kWorkersMax));
   }
-  if (!fits(options.engine_counters.size(), false) || !fits(options.shard_counters.size(), true)) {
+  if (!fits(options.engine_counters.size(), false) || !fits(options.shard_counters.size(), true) ||
+      !fits(options.observers.size(), true) || !fits(options.pod_use.size(), true)) {
     return invalid(what, "one block of counters per worker is needed");
   }
   auto impl = std::make_unique<Impl>(std::move(options));
@@ -393,6 +401,10 @@ proxy::NodeState& ShardPool::node() {
   return impl_->node_;
 }
 
+proxy::QuotaWindows& ShardPool::quota_windows() {
+  return *impl_->quota_windows_;
+}
+
 uint32_t ShardPool::workers() const {
   return impl_->options_.workers;
 }
@@ -413,8 +425,10 @@ ShardCounters ShardPool::counters() const {
 
 PodUse ShardPool::pod_use(uint32_t pod_id) const {
   PodUse sum;
-  for (const std::vector<PodUse>& of_shard : impl_->peers_.pod_use) {
-    const PodUse& one = of_shard[FairQueue::line_of(pod_id)];
+  const uint32_t place = impl_->peers_.places.place_of(pod_id);
+  if (place == 0) return sum;
+  for (const std::span<PodUse> of_shard : impl_->peers_.pod_use) {
+    const PodUse& one = of_shard[place];
 #define NP_ADD_USE(name, text) sum.name += read_counter(one.name);
     NP_POD_USE(NP_ADD_USE)
 #undef NP_ADD_USE
@@ -441,6 +455,12 @@ bool ShardPool::is_live() const {
 
 bool ShardPool::is_overloaded() const {
   return impl_->peers_.is_any_shedding();
+}
+
+uint32_t ShardPool::late_shards() const {
+  const auto& status = impl_->peers_.status;
+  return static_cast<uint32_t>(std::count_if(
+      status.begin(), status.end(), [](const ShardStatus& one) { return one.late.load(); }));
 }
 
 std::vector<std::string> ShardPool::probe_report() const {

@@ -20,7 +20,10 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/flow_record.h"
+#include "base/life_page.h"
 #include "base/limit_slot.h"
+#include "base/memory_stage.h"
+#include "base/request_report.h"
 #include "base/result.h"
 #include "base/time.h"
 #include "control/seams.h"
@@ -30,6 +33,7 @@
 namespace np::proxy {
 class EjectionStore;
 class NodeState;
+class QuotaWindows;
 struct EngineLimits;
 struct EngineCounters;
 }  // namespace np::proxy
@@ -39,9 +43,9 @@ namespace np::shard {
 struct ShardLimits {
   // Sockets of one shard, both sides; cut to what RLIMIT_NOFILE allows. Clients get at most half.
   uint32_t sockets_max = 65536;
-  uint32_t receive_buffer_bytes = 16384;
+  uint32_t receive_buffer_bytes = 32768;
   uint32_t receive_buffers_initial = 256;  // power of two
-  uint32_t receive_buffers_max = 4096;     // power of two; 64 MiB per shard
+  uint32_t receive_buffers_max = 2048;     // power of two; 64 MiB per shard
   uint32_t submit_entries = 1024;
   uint32_t completion_entries = 8192;
   uint32_t pod_port_tries = 16;  // R26
@@ -63,6 +67,14 @@ struct ShardPoolOptions {
   std::vector<proxy::EngineCounters*> engine_counters;
   // One per worker, same rule; empty: the pool keeps its own.
   std::vector<ShardCounters*> shard_counters;
+  // Where pods' use of each shard is counted, FairQueue::kLines each; same rule. What they hold
+  // (held_bytes) is 0 there at first.
+  std::vector<std::span<PodUse>> pod_use;
+  // Which place a pod has there: PodPlaces::kPlaces owners, same rule; empty: no pod has one.
+  std::span<uint32_t> pod_owners;
+  // Who is told about ended requests, one per worker; empty: nobody. They outlive the pool.
+  std::vector<RequestObserver*> observers;
+  TraceOptions tracing;
   // np_limit, zeroed; empty: limits are shown to nobody. They outlive the pool.
   std::span<LimitSlot> limit_slots;
   // Where ejections are kept for the next worker; null: nowhere. Outlives the pool.
@@ -71,6 +83,14 @@ struct ShardPoolOptions {
   std::function<void()> on_ejection;
   // np_live.heartbeat_ns; null: no heartbeat.
   uint64_t* heartbeat_ns = nullptr;
+  // Where each shard shows that it goes on, for the supervisor's watchdog; null: nowhere. Outlives
+  // the pool.
+  LifePage* life = nullptr;
+  // How short memory is; null: never. Outlives the pool.
+  const MemorySignal* memory = nullptr;
+  // A shard whose loop runs as late as this gets no new connections (overload/lag_gate.h); zero: it
+  // is not looked at.
+  Duration overload_lag{};
   // np_live.flags: the shards set and clear the overload bit, no other (R43); null: none.
   uint32_t* live_flags = nullptr;
   // The proxy netns, for `source: pod`; -1: such connects use the node's address. Borrowed during
@@ -106,8 +126,9 @@ class ShardPool final : public control::SnapshotSink {
   // Ends the threads. What is still open is reset (R31).
   void stop();
 
-  // What the shards share: limits and ejections.
+  // What the shards share: limits and ejections, and what was spent of quotas.
   proxy::NodeState& node();
+  proxy::QuotaWindows& quota_windows();
 
   uint32_t workers() const;
   // Sums over the shards, by the names in shard_counters.h.
@@ -120,6 +141,8 @@ class ShardPool final : public control::SnapshotSink {
   bool is_live() const;
   // Near a limit: new captured connections follow their fail mode, others may wait.
   bool is_overloaded() const;
+  // Shards whose loop runs late now.
+  uint32_t late_shards() const;
   // What the kernel offers and what is used instead, for `nodectl doctor`.
   std::vector<std::string> probe_report() const;
 

@@ -99,7 +99,7 @@ void Transport::adopt(AdoptConnection connection) {
   accepted.local = connection.local;
   accepted.record = socket.record;
   attach(env_.engine.accept(accepted, now_, actions_), slot);
-  if (socket.record != nullptr) socket.line = FairQueue::line_of(socket.record->pod_id);
+  if (socket.record != nullptr) socket.line = env_.peers.places.place_of(socket.record->pod_id);
   perform();
 }
 
@@ -114,12 +114,20 @@ void Transport::on_time() {
 }
 
 void Transport::on_wake() {
+  is_unsettled_ = false;
   env_.engine.on_wake(now_, actions_);
   perform();
 }
 
 void Transport::drain() {
   env_.engine.drain(now_, actions_);
+  perform();
+}
+
+void Transport::relieve(const MemoryPressure& pressure) {
+  constexpr size_t kKibi = 1024;
+  const size_t part = kKibi * pressure.excess_kib / env_.peers.status.size();
+  env_.engine.relieve(pressure.stage, part, now_, actions_);
   perform();
 }
 
@@ -189,9 +197,9 @@ void Transport::perform(proxy::Action& action) {
       break;
     case Kind::kSend:
       if (Socket& socket = sockets_.at(slot); !socket.downstream) {
-        socket.line = FairQueue::line_of(action.pod_id);
+        socket.line = env_.peers.places.place_of(action.pod_id);
       }
-      start_send(slot, action.iov, action.iov_count);
+      start_send(slot, action.iov, action.iov_count, action.may_be_told_late);
       break;
     case Kind::kShutdownWrite:
       start_shutdown(slot);
@@ -214,7 +222,7 @@ void Transport::connect(const proxy::Action& action) {
 void Transport::connect_waiting() {
   if (waiting_.empty()) return;
   const Waiting next = waiting_.front();
-  waiting_.erase(waiting_.begin());
+  waiting_.pop_front();
   connect(next.connection, next.target);
 }
 
@@ -300,6 +308,7 @@ void Transport::start_receive(uint32_t slot) {
     socket.receive = Receive::kHeld;
     held_.push_back({slot, sockets_.generation(slot)});
     count(env_.pod_use[socket.line].receives_held);
+    watch(slot);
     return;
   }
   env_.ring.receive_multishot(socket.file, env_.buffers.group(), tag(slot, Op::kReceive));
@@ -311,6 +320,23 @@ void Transport::pause_receive(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   socket.receive_wanted = false;
   if (socket.receive == Receive::kArmed) cancel_receive(slot);
+  watch(slot);
+}
+
+// No receive would say that the client has reset the connection, and its request might go on for
+// nobody. Stays when the receive is armed again, until something happens or the file is closed.
+void Transport::watch(uint32_t slot) {
+  const Socket& socket = sockets_.at(slot);
+  if (socket.downstream && !socket.read_ended) watch_for_reset(slot);
+}
+
+// Also behind its FIN: who has closed the socket answers what is sent to it with a reset.
+void Transport::watch_for_reset(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  if (socket.watched) return;
+  socket.watched = true;
+  env_.ring.poll_end(socket.file, tag(slot, Op::kWatch));
+  ++socket.in_flight;
 }
 
 void Transport::cancel_receive(uint32_t slot) {
@@ -320,7 +346,7 @@ void Transport::cancel_receive(uint32_t slot) {
   ++socket.in_flight;
 }
 
-void Transport::start_send(uint32_t slot, const iovec* parts, uint32_t part_count) {
+void Transport::start_send(uint32_t slot, const iovec* parts, uint32_t part_count, bool is_quiet) {
   Socket& socket = sockets_.at(slot);
   if (socket.failed) return;
   NP_CHECK(!socket.send_busy && part_count > 0);
@@ -332,13 +358,18 @@ void Transport::start_send(uint32_t slot, const iovec* parts, uint32_t part_coun
   for (uint32_t i = 0; i < part_count; ++i) total += parts[i].iov_len;
   NP_CHECK(total <= INT32_MAX);  // what a completion can say was sent
   socket.send_total = static_cast<uint32_t>(total);
+  socket.send_quiet = is_quiet;
+  if (is_quiet) quiet_.push_back({slot, sockets_.generation(slot)});
+  const uint64_t own = tag(slot, Op::kSend);
   if (part_count == 1) {
-    env_.ring.send(socket.file, parts->iov_base, parts->iov_len, tag(slot, Op::kSend));
+    const auto send = is_quiet ? &uring::Ring::send_quietly : &uring::Ring::send;
+    (env_.ring.*send)(socket.file, parts->iov_base, parts->iov_len, own);
   } else {
     msghdr* message = scratch_.make<msghdr>({});
     message->msg_iov = const_cast<iovec*>(parts);
     message->msg_iovlen = part_count;
-    env_.ring.send_message(socket.file, message, tag(slot, Op::kSend));
+    const auto send = is_quiet ? &uring::Ring::send_message_quietly : &uring::Ring::send_message;
+    (env_.ring.*send)(socket.file, message, own);
   }
   ++socket.in_flight;
 }

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,37 +24,20 @@
 #include "shard/fair_queue.h"
 #include "shard/flow_slots.h"
 #include "shard/message.h"
+#include "shard/op.h"
 #include "shard/peers.h"
 #include "shard/pod_sockets.h"
 #include "shard/pod_use.h"
 #include "shard/scratch.h"
 #include "shard/shard_counters.h"
 #include "shard/small_buffers.h"
+#include "shard/work_meter.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
 #include "uring/slot_table.h"
 #include "uring/user_data.h"
 
 namespace np::shard {
-
-// What a completion belongs to; the kind byte of its user_data.
-enum class Op : uint8_t {
-  kNone,
-  kAccept,
-  kAcceptCancel,
-  kWake,
-  kReceive,
-  kSend,
-  kConnect,
-  kPodWritable,  // a pod socket's connect, begun outside the ring, has ended
-  kShutdown,
-  kCloseFile,
-  kCancel,
-  // These complete only when they fail:
-  kInstall,
-  kCloseFd,
-  kSetOption,
-};
 
 struct TransportOptions {
   uint32_t shard = 0;
@@ -97,9 +81,12 @@ class Transport {
   void on_time();
   void on_wake();
   void drain();
+  void relieve(const MemoryPressure& pressure);
 
-  // Everything prepared so far was submitted.
-  void on_submitted() { scratch_.clear(); }
+  void on_submitted();  // everything that was prepared so far
+  // After that, when everything that had completed by then was reaped: sends that said nothing.
+  void settle_quiet();
+  bool has_quiet() const { return !quiet_.empty(); }
   // At the end of an iteration: tells the engine of failures found while carrying out actions.
   void report_deferred();
   bool has_deferred() const { return !deferred_.empty(); }
@@ -107,15 +94,13 @@ class Transport {
   void rearm_starved();
   // Receives that were held back, of pods that hold less now.
   void resume_held();
-  // Once per tick: what is held of each pod, for readers.
-  void show_held();
+  // Once per tick: what is held of each pod, for readers. `cpu_ns`: the thread's CPU time so far.
+  void show_held(uint64_t cpu_ns);
   // Gives up on peers that do not take the rest of what was sent before an orderly close.
   void check_deadlines();
 
   uint32_t sockets() const { return sockets_.used(); }
-  // Sockets that the engine has let go of and that are not closed yet.
-  uint32_t detached() const { return detached_; }
-
+  uint32_t detached() const { return detached_; }  // let go of by the engine, not closed yet
  private:
   enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
   enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved, kHeld };
@@ -148,6 +133,8 @@ class Transport {
     bool read_ended : 1 = false;  // FIN or failure seen
     bool failed : 1 = false;      // kFailed was reported, or waits for the send to end
     bool send_busy : 1 = false;
+    bool send_quiet : 1 = false;  // all of it was taken, unless a completion comes
+    bool watched : 1 = false;     // Op::kWatch is under way
     bool shutdown_wanted : 1 = false;
     bool resets_on_close : 1 = false;  // SO_LINGER{1,0} is set
     bool abort : 1 = false;            // close with RST
@@ -175,7 +162,8 @@ class Transport {
   bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
   void start_receive(uint32_t slot);
   void pause_receive(uint32_t slot);
-  void start_send(uint32_t slot, const iovec* parts, uint32_t count);
+  void watch(uint32_t slot), watch_for_reset(uint32_t slot);
+  void start_send(uint32_t slot, const iovec* parts, uint32_t count, bool is_quiet);
   void start_shutdown(uint32_t slot);
   void start_close(uint32_t slot, proxy::Action& action);
 
@@ -186,20 +174,23 @@ class Transport {
   void hold_back(uint32_t line);
   void cancel_receive(uint32_t slot);
   void show_use(uint32_t line);
+  void charge(uint32_t line, uint32_t units);
 
   // Completions.
   void act_on(const uring::Completion& completion, BufferRef buffer);
   void on_receive(uint32_t slot, const uring::Completion& completion, BufferRef buffer);
   void on_receive_error(uint32_t slot, int32_t result);
   void on_send(uint32_t slot, int32_t result);
+  void on_nothing_taken(uint32_t slot);
   void on_flush_progress(uint32_t slot, int32_t result);
   void on_connect(uint32_t slot, int32_t result);
   void on_pod_writable(uint32_t slot, int32_t result);
+  void on_watch(uint32_t slot, int32_t result);
 
   static Rare& rare(Socket& socket);
   void attach(proxy::ConnectionId connection, uint32_t slot);
   void install(uint32_t slot, int fd);
-  void deliver(uint32_t slot, const proxy::TransportEvent& event);
+  void deliver(uint32_t slot, proxy::TransportEvent& event);
   void fail(uint32_t slot, int errno_value);
   void report_failure(uint32_t slot, int errno_value);
   void fail_later(proxy::ConnectionId connection, int errno_value);
@@ -207,7 +198,6 @@ class Transport {
   void close_now(uint32_t slot);
   void set_linger(uint32_t slot, bool reset_on_close);
   void release_if_done(uint32_t slot);
-
   struct Deferred {
     proxy::ConnectionId connection;
     int errno_value;
@@ -226,19 +216,23 @@ class Transport {
     proxy::ConnectionId connection;
     proxy::ConnectTarget target;
   };
-  std::vector<Waiting> waiting_;
+  std::deque<Waiting> waiting_;
   struct SlotLife {
     uint32_t slot, generation;
   };
   std::vector<SlotLife> starved_;
   FairQueue work_;
-  uint32_t iteration_ = 0;
-  uint32_t latest_line_ = 0;  // that was served
+  WorkMeter meter_;
+  uint32_t iteration_ = 0, latest_line_ = 0;  // the line that was served last
+  // Of what is being served; whether the engine was told so and has not been called since.
+  bool is_followed_ = false, is_unsettled_ = false;
   Instant shared_until_{};
   std::vector<SlotLife> held_;  // from held_begin_ on: first in, first out
   size_t held_begin_ = 0;
   std::vector<bool> is_over_;  // by line: its receives were held back, and not let go since
   std::vector<SlotLife> flushing_;
+  std::vector<SlotLife> quiet_;  // quiet sends; the kernel has had the first quiet_submitted_
+  size_t quiet_submitted_ = 0;
   uint32_t detached_ = 0;
   uint32_t closing_ = 0;  // of these, the ones that only wait for operations to end
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Transport: completions of operations, turned into the engine's events.
+#include <poll.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -42,7 +44,7 @@ proxy::Failure failure_of(int errno_value) {
 // Completes once, so it is counted while it is under way; the others complete only on failure.
 bool is_counted(Op op) {
   return op == Op::kReceive || op == Op::kSend || op == Op::kConnect || op == Op::kPodWritable ||
-         op == Op::kShutdown || op == Op::kCloseFile || op == Op::kCancel;
+         op == Op::kWatch || op == Op::kShutdown || op == Op::kCloseFile || op == Op::kCancel;
 }
 
 }  // namespace
@@ -56,6 +58,7 @@ void Transport::on_completion(const uring::Completion& completion) {
     return;
   }
   const Op op = static_cast<Op>(data.kind);
+  if (op == Op::kSend) socket->send_quiet = false;
   if (op == Op::kReceive || op == Op::kSend) return enqueue(data.slot, completion);
   act_on(completion, {});
 }
@@ -81,6 +84,9 @@ void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
       break;
     case Op::kPodWritable:
       on_pod_writable(data.slot, completion.result);
+      break;
+    case Op::kWatch:
+      on_watch(data.slot, completion.result);
       break;
     case Op::kInstall:
       if (socket->stage == Stage::kAttached) fail(data.slot, -completion.result);
@@ -154,6 +160,7 @@ void Transport::rearm_starved() {
 
 void Transport::on_send(uint32_t slot, int32_t result) {
   Socket& socket = sockets_.at(slot);
+  if (result == -EAGAIN) return on_nothing_taken(slot);
   if (result >= 0 && static_cast<size_t>(result) < socket.send_total) {
     count(env_.counters.short_sends);
   }
@@ -167,7 +174,18 @@ void Transport::on_send(uint32_t slot, int32_t result) {
   proxy::TransportEvent event;
   event.kind = proxy::TransportEvent::Kind::kSent;
   event.sent_bytes = static_cast<size_t>(result);
+  if (socket.downstream && socket.read_ended) watch_for_reset(slot);
   deliver(slot, event);
+}
+
+// A quiet send found no room in the socket: once more, and the ring waits for it.
+void Transport::on_nothing_taken(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  if (socket.stage == Stage::kFlushing) return on_flush_progress(slot, 0);
+  socket.send_busy = false;
+  if (socket.stage != Stage::kAttached) return;
+  if (socket.failed) return report_failure(slot, socket.failure_errno);
+  start_send(slot, socket.parts, socket.part_count, false);
 }
 
 // After an orderly kClose: the rest of what was sent is still owed to the peer.
@@ -186,7 +204,7 @@ void Transport::on_flush_progress(uint32_t slot, int32_t result) {
   parts.erase(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(first));
   parts[0].iov_base = static_cast<char*>(parts[0].iov_base) + sent;
   parts[0].iov_len -= sent;
-  start_send(slot, parts.data(), static_cast<uint32_t>(parts.size()));
+  start_send(slot, parts.data(), static_cast<uint32_t>(parts.size()), false);
 }
 
 void Transport::check_deadlines() {
@@ -228,7 +246,17 @@ void Transport::on_pod_writable(uint32_t slot, int32_t result) {
   submit_connect(slot, rare(socket).pod_target->remote);
 }
 
-void Transport::deliver(uint32_t slot, const proxy::TransportEvent& event) {
+// A FIN is told in its order, behind what was sent before it; a reset leaves nothing to be read.
+void Transport::on_watch(uint32_t slot, int32_t result) {
+  Socket& socket = sockets_.at(slot);
+  socket.watched = false;
+  const bool is_reset = result > 0 && (result & POLLERR) != 0;
+  if (is_reset && socket.stage == Stage::kAttached) fail(slot, ECONNRESET);
+}
+
+void Transport::deliver(uint32_t slot, proxy::TransportEvent& event) {
+  event.is_followed = is_followed_;
+  is_unsettled_ = is_followed_;
   env_.engine.on_transport(sockets_.at(slot).connection, event, now_, actions_);
   perform();
 }

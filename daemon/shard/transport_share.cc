@@ -24,6 +24,12 @@ constexpr uint16_t kWaitingPieces = 4;
 // Held receives that are looked at in one iteration.
 constexpr size_t kResumesPerIteration = 64;
 
+// By another piece of what the same connection received.
+bool is_followed(const FairQueue::Work& work, const FairQueue::Work* next) {
+  return next != nullptr && work.buffer && next->buffer &&
+         next->completion.user_data == work.completion.user_data;
+}
+
 static_assert(FairQueue::kLines == uring::BufferRing::kHolders);
 
 }  // namespace
@@ -61,14 +67,22 @@ void Transport::serve() {
     units += cost;
     if (work.line != latest_line_) shared_until_ = now_ + kSharedFor;
     latest_line_ = work.line;
+    is_followed_ = is_followed(work, work_.front_of(work.line));
     act_on(work.completion, std::move(work.buffer));
-    PodUse& use = env_.pod_use[work.line];
-    count(use.units, cost);
-    if (work.iteration != iteration_) count(use.turns_waited);
+    charge(work.line, cost);
+    if (work.iteration != iteration_) count(env_.pod_use[work.line].turns_waited);
     show_use(work.line);
   }
+  is_followed_ = false;
+  if (is_unsettled_) on_wake();
   ++iteration_;
   if (!work_.is_empty()) count(env_.counters.work_put_off);
+}
+
+void Transport::charge(uint32_t line, uint32_t units) {
+  PodUse& use = env_.pod_use[line];
+  count(use.units, units);
+  count(use.cpu_ns, meter_.charge(units));
 }
 
 // Dynamic thresholds: a pod may hold as much as is left for everybody. However many connections
@@ -113,7 +127,8 @@ void Transport::resume_held() {
 }
 
 // What timers let go of belongs to lines that nothing was served for.
-void Transport::show_held() {
+void Transport::show_held(uint64_t cpu_ns) {
+  meter_.measure(cpu_ns);
   for (uint32_t line = 0; line < FairQueue::kLines; ++line) {
     if (env_.pod_use[line].held_bytes != 0) show_use(line);
   }

@@ -3,6 +3,7 @@
 
 #include <liburing.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -87,6 +88,23 @@ bool BufferRing::maintain() {
     published_tail_ = tail_;
   }
   return grown;
+}
+
+size_t BufferRing::give_back_idle() {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  if (options_.buffer_bytes % page != 0) return 0;  // a page may be two buffers'
+  size_t given = 0;
+  for (const Chunk& chunk : chunks_) {
+    for (uint32_t begin = 0; begin < options_.initial;) {
+      uint32_t end = begin;
+      while (end < options_.initial && chunk.buffers[end].references == 0) ++end;
+      const size_t bytes = size_t{end - begin} * options_.buffer_bytes;
+      char* const first = chunk.memory + size_t{begin} * options_.buffer_bytes;
+      if (bytes > 0 && ::madvise(first, bytes, MADV_DONTNEED) == 0) given += bytes;
+      begin = end + 1;
+    }
+  }
+  return given;
 }
 
 bool BufferRing::grow() {

@@ -2,7 +2,8 @@
 // BufferRing: the receive buffers of one shard, given to the kernel as a provided-buffer ring, so
 // that a connection holds memory only while it has data. Owns the memory; a Buffer is out while
 // somebody refers to it and goes back to the kernel when the last reference is dropped. Grows by
-// chunks up to a limit when readers hold many; it never shrinks. Shard's thread, except create().
+// chunks up to a limit when readers hold many; it never shrinks, but can give back what pages hold
+// nothing. Shard's thread, except create().
 #pragma once
 
 #include <cstddef>
@@ -42,6 +43,11 @@ class BufferRing final : public BufferOwner {
   // Once per loop iteration, before submitting: hands recycled buffers to the kernel, and grows
   // when few are left there. True when it has grown.
   bool maintain();
+
+  // Returns the pages of buffers that hold nothing to the kernel, which finds new ones when it
+  // fills them; returns how many bytes. Only while the kernel fills none and all that it has filled
+  // were taken.
+  size_t give_back_idle();
 
   uint16_t group() const { return options_.group; }
   uint32_t in_kernel() const { return in_kernel_; }  // handed over or about to be

@@ -36,6 +36,10 @@ constexpr uint8_t kAllowedRegisters[] = {
 constexpr uint8_t kAllowedSqeFlags =
     IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
 
+// WAITALL makes a short send a failure, which always completes; DONTWAIT keeps the ring from
+// waiting for the rest by itself.
+constexpr unsigned kQuietly = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL;
+
 int read_io_uring_disabled() {
   int value = 0;
   FILE* file = std::fopen("/proc/sys/kernel/io_uring_disabled", "re");
@@ -244,6 +248,22 @@ void Ring::send_message(File file, const msghdr* message, uint64_t user_data) {
   sqe->user_data = user_data;
 }
 
+void Ring::send_quietly(File file, const void* bytes, size_t size, uint64_t user_data) {
+  io_uring_sqe* sqe = next_sqe();
+  ::io_uring_prep_send(sqe, file.number, bytes, size, kQuietly);
+  sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  set_file(sqe, file);
+  sqe->user_data = user_data;
+}
+
+void Ring::send_message_quietly(File file, const msghdr* message, uint64_t user_data) {
+  io_uring_sqe* sqe = next_sqe();
+  ::io_uring_prep_sendmsg(sqe, file.number, message, kQuietly);
+  sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  set_file(sqe, file);
+  sqe->user_data = user_data;
+}
+
 void Ring::connect(File file, const sockaddr* address, uint32_t length, uint64_t user_data) {
   io_uring_sqe* sqe = next_sqe();
   ::io_uring_prep_connect(sqe, file.number, address, length);
@@ -255,6 +275,14 @@ void Ring::poll_writable(File file, uint64_t user_data) {
   io_uring_sqe* sqe = next_sqe();
   constexpr unsigned kPollOut = 4;
   ::io_uring_prep_poll_add(sqe, file.number, kPollOut);
+  set_file(sqe, file);
+  sqe->user_data = user_data;
+}
+
+// Failures and ends are waited for whatever the mask says.
+void Ring::poll_end(File file, uint64_t user_data) {
+  io_uring_sqe* sqe = next_sqe();
+  ::io_uring_prep_poll_add(sqe, file.number, 0);
   set_file(sqe, file);
   sqe->user_data = user_data;
 }
@@ -343,6 +371,10 @@ int Ring::submit_and_wait(Duration timeout) {
     return 0;
   }
   return -result;
+}
+
+bool Ring::has_overflow() const {
+  return ::io_uring_cq_has_overflow(ring_.get());
 }
 
 size_t Ring::reap(std::span<Completion> out) {

@@ -73,8 +73,15 @@ class Ring {
   void receive_multishot(File file, uint16_t buffer_group, uint64_t user_data);
   void send(File file, const void* bytes, size_t size, uint64_t user_data);
   void send_message(File file, const msghdr* message, uint64_t user_data);
+  // The same, taken at once or not at all: completes only with less than everything, -EAGAIN being
+  // nothing. When it has been submitted (queued() == 0), all completions were reaped, there was no
+  // has_overflow(), and none was its own, then the kernel has all of the bytes and needs no memory.
+  void send_quietly(File file, const void* bytes, size_t size, uint64_t user_data);
+  void send_message_quietly(File file, const msghdr* message, uint64_t user_data);
   void connect(File file, const sockaddr* address, uint32_t length, uint64_t user_data);
   void poll_writable(File file, uint64_t user_data);
+  // Completes, with poll's flags, when the peer has reset the connection or sent FIN.
+  void poll_end(File file, uint64_t user_data);
   void shutdown_write(File file, uint64_t user_data);
   void read(int fd, void* out, uint32_t size, uint64_t user_data);
   // Completes only when it fails. `value` must stay until it is submitted.
@@ -97,6 +104,8 @@ class Ring {
   uint32_t queued() const;
   // Submits what is queued now.
   int submit();
+  // More completions wait than the queue has room for: not all can be reaped before the next wait.
+  bool has_overflow() const;
   // Moves completions to `out`; returns how many.
   size_t reap(std::span<Completion> out);
 

@@ -83,6 +83,16 @@ def show(name: str, report: dict) -> None:
           f"errors { {kind: n for kind, n in report['errors'].items() if n} }", flush=True)
 
 
+def prepare(scene: Scene) -> None:
+    pin(scene.origin_v1.process.pid)
+    pin(scene.origin_v2.process.pid)
+    go_first(scene.origin_v2.process.pid)
+
+
+def wait_for_end(scene: Scene) -> None:
+    wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] == 0, 60, "the noisy pod has ended")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="what a noisy pod costs a quiet one")
     parser.add_argument("--rounds", type=int, default=3)
@@ -92,16 +102,14 @@ def main() -> None:
     scene = Scene()
     scene.setUp()
     try:
-        pin(scene.origin_v1.process.pid)
-        pin(scene.origin_v2.process.pid)
-        go_first(scene.origin_v2.process.pid)
+        prepare(scene)
         for number in range(arguments.rounds):
             reports = one_round(scene, arguments.seconds, arguments.connections)
             alone, beside = (reports[f"quiet, {when}"]["latency_us"]["p99"] for when in ("alone", "beside"))
             print(f"round {number + 1}: p99 beside / alone {beside / alone:.2f}")
             for name, report in reports.items():
                 show(name, report)
-            wait_until(lambda: scene.use_of(scene.noisy)["flows_open"] == 0, 60, "the noisy pod has ended")
+            wait_for_end(scene)
         print(f"noisy pod's use: {scene.use_of(scene.noisy)}")
     finally:
         scene.doCleanups()

@@ -2,11 +2,12 @@
 // LoadGenerator: one thread, epoll, HTTP/1.1. Open loop: requests are due at fixed instants and
 // latency is counted from the instant a request was due, so that a stalled server cannot hide its
 // queue (coordinated omission). Closed loop (rate 0): every connection sends as soon as it has its
-// answer.
+// answer. What a warm-up asks is not counted; its errors are.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "base/address.h"
 #include "base/fd.h"
+#include "base/random.h"
 #include "base/time.h"
 #include "histogram.h"
 #include "response_reader.h"
@@ -31,8 +33,12 @@ struct LoadOptions {
   double rate = 0;        // requests per second over all connections; 0: closed loop
   uint64_t requests = 0;  // stop after so many; 0: by duration
   Duration duration = std::chrono::seconds(10);
+  Duration warm_up{};  // asked for so long before anything is counted
   Duration timeout = std::chrono::seconds(30);
-  Duration spin{};  // busy-wait this long before a due instant
+  Duration spin{};                     // busy-wait this long before a due instant
+  bool poisson = false;                // open loop: exponential gaps in place of equal ones
+  uint64_t seed = 1;                   // of those gaps
+  std::function<void()> on_measuring;  // the warm-up is over
   bool new_connection_each = false;
 };
 
@@ -77,18 +83,24 @@ class LoadGenerator {
   void finish(Peer& peer, bool keep);
   void fail(Peer& peer, uint64_t& counter);
   void release_due(Instant now);
+  void release_by_schedule(Instant now);
+  Duration next_gap();
+  void note_measuring(Instant now);
+  bool is_counted(Instant due) const { return due >= measuring_from_; }
   void expire(Instant now);
   bool exhausted(Instant now) const;
-  int wait_ms(Instant now) const;
+  Duration wait_time(Instant now) const;
 
   LoadOptions options_;
   LoadReport report_;
   std::string request_;
   Fd epoll_;
   std::vector<std::unique_ptr<Peer>> peers_;
-  std::vector<uint32_t> idle_;
+  std::deque<uint32_t> idle_;
   std::deque<Instant> backlog_;  // due, but no connection is free
-  Instant start_;
+  Rng rng_;
+  Instant measuring_from_;
+  bool measuring_ = false;
   Instant next_due_;
   Instant last_expiry_check_;
   uint64_t issued_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // np_load: the project's load generator. Prints one JSON object.
 //   np_load --target 127.0.0.1:8080 --rate 2000 --connections 32 --duration 10
+// With --warm-up it says "measuring" on stderr when the counted part begins.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -47,6 +48,7 @@ int main(int argc, char** argv) {
   double duration_s = 10;
   double timeout_s = 30;
   double spin_us = 0;
+  double warm_up_s = 0;
   CLI::App app{"np_load: HTTP/1.1 load, open or closed loop; prints JSON"};
   app.add_option("--target", target, "address and port")->capture_default_str();
   app.add_option("--host", options.host, "Host header")->capture_default_str();
@@ -60,6 +62,9 @@ int main(int argc, char** argv) {
   app.add_option("--duration", duration_s, "seconds")->capture_default_str();
   app.add_option("--timeout", timeout_s, "seconds per request")->capture_default_str();
   app.add_option("--spin-us", spin_us, "busy-wait before a due instant");
+  app.add_option("--warm-up", warm_up_s, "seconds of the same load before anything is counted");
+  app.add_flag("--poisson", options.poisson, "open loop: exponential gaps, not equal ones");
+  app.add_option("--seed", options.seed, "of --poisson")->capture_default_str();
   app.add_flag("--close", options.new_connection_each, "a new connection for each request");
   CLI11_PARSE(app, argc, argv);
   const auto address = np::SocketAddress::parse(target);
@@ -71,6 +76,13 @@ int main(int argc, char** argv) {
   options.duration = np::Duration(static_cast<int64_t>(duration_s * 1e9));
   options.timeout = np::Duration(static_cast<int64_t>(timeout_s * 1e9));
   options.spin = np::Duration(static_cast<int64_t>(spin_us * 1e3));
+  options.warm_up = np::Duration(static_cast<int64_t>(warm_up_s * 1e9));
+  if (warm_up_s > 0) {
+    options.on_measuring = [] {
+      std::fputs("measuring\n", stderr);
+      std::fflush(stderr);
+    };
+  }
   np::bench::LoadGenerator generator(options);
   std::puts(generator.run().to_json().c_str());
   return 0;

@@ -192,6 +192,40 @@ TEST_F(FlowRecordOf, SweepRemovesWhatIsOver) {
   EXPECT_EQ(loader_->sweep(times)->removed, 1U);
 }
 
+TEST_F(FlowRecordOf, APodThatComesBackGoesOnCountingWithoutItsOldConnections) {
+  open(1000);
+  up(0, 100);
+  ASSERT_TRUE(pods_->detach(1).has_value());
+  ASSERT_TRUE(loader_->sweep(SweepTimes{}).has_value());
+  EXPECT_EQ(flow().state, NP_FLOW_CLOSED) << "nobody will tell how it ended";
+  register_pod(1, "shop/front", pod_);
+  const np_podst totals = pod_totals();
+  EXPECT_EQ(totals.tx_bytes, 100U);
+  EXPECT_EQ(totals.opened, 1U);
+  EXPECT_EQ(totals.closed, 1U) << "a cap of open connections is free again";
+  EXPECT_EQ(totals.mac[0] | totals.mac[5], 0) << "of the interface that it had";
+}
+
+TEST_F(FlowRecordOf, AConnectionOfTheInterfaceBeforeIsOver) {
+  open(1000);
+  change_pod([](np_pod& pod) { ++pod.ifindex; });
+  ASSERT_TRUE(loader_->sweep(SweepTimes{}).has_value());
+  EXPECT_EQ(flow().state, NP_FLOW_CLOSED);
+  EXPECT_EQ(pod_totals().closed, 1U);
+}
+
+TEST_F(FlowRecordOf, TotalsOfPodsThatLeftGiveWayWhenThereIsNoRoom) {
+  const MapView<uint32_t, np_podst> totals(loader_->map_fd(Map::kPodStats));
+  for (uint32_t id = 1000; totals.put(id, np_podst{}) == 0; ++id) ASSERT_LT(id, 9000U);
+  ASSERT_TRUE(pods_->detach(1).has_value());
+  register_pod(2, "shop/back", pod_);
+  np_podst found{};
+  EXPECT_TRUE(totals.lookup(2, &found));
+  size_t entries = 0;
+  totals.for_each([&entries](uint32_t, const np_podst&) { return ++entries > 0; });
+  EXPECT_EQ(entries, size_t{NP_PODS_MAX});
+}
+
 TEST_F(FlowRecordOf, ReturnLeg) {
   Packet out_of_node{.source = "10.96.0.10", .destination = "192.0.2.1"};
   expect_in(out_of_node, kNext, &np_stats::ret_next);

@@ -2,12 +2,15 @@
 // R3: our program is first in the chain of a pod's veth, stays first when others come, go and are
 // replaced, and somebody who gets ahead all the same is noticed.
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gmock/gmock.h>
 #include <linux/bpf.h>
 #include <net/if.h>
 
 #include <array>
 
 #include "bpf/capture_fixture.h"
+#include "kernel/hook_chain.h"
 
 namespace np::kernel {
 namespace {
@@ -76,7 +79,38 @@ TEST_F(HookOrder, SomebodyAheadOfUsIsNoticed) {
   const HookState state = inspect_hook(point_);
   EXPECT_TRUE(state.is_attached);
   EXPECT_FALSE(state.is_first);
+  const std::vector<ChainEntry> chain = read_chain(point_.ifindex, HookSide::kIngress);
+  ASSERT_EQ(chain.size(), 2U);
+  EXPECT_EQ(to_text(chain[0]).substr(0, 15), "other (program ");
+  EXPECT_EQ(to_text(chain[1]), "np_pod_in");
+  attach_ours();  // as `nodectl pod add` does, which doctor advises
+  EXPECT_TRUE(inspect_hook(point_).is_first);
+  EXPECT_EQ(read_chain(point_.ifindex, HookSide::kIngress).size(), 2U);
   EXPECT_TRUE(detach_hook(point_).has_value());
+}
+
+TEST_F(HookOrder, FilterOfOurPriorityAheadOfUsIsNoticed) {
+  const int ours = loader_->program_fd(Program::kPodIn);
+  ASSERT_TRUE(attach_hook(Hook::kClsact, point_, ours).has_value());
+  EXPECT_TRUE(inspect_hook(point_).is_first);
+  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = static_cast<int>(point_.ifindex),
+              .attach_point = BPF_TC_INGRESS);
+  LIBBPF_OPTS(bpf_tc_opts, ahead, .prog_fd = program_.get(), .handle = 1, .priority = 1);
+  LIBBPF_OPTS(bpf_tc_opts, behind, .prog_fd = program_.get(), .handle = 1, .priority = 2);
+  ASSERT_EQ(::bpf_tc_attach(&hook, &behind), 0);
+  EXPECT_TRUE(inspect_hook(point_).is_first);
+  ASSERT_EQ(::bpf_tc_attach(&hook, &ahead), 0);
+  const HookState state = inspect_hook(point_);
+  EXPECT_TRUE(state.is_attached);
+  EXPECT_FALSE(state.is_first);
+  EXPECT_EQ(state.hook, Hook::kClsact);
+  EXPECT_THAT(to_text(read_chain(point_.ifindex, HookSide::kIngress).front()),
+              ::testing::StartsWith("other (tc filter, pref 1, program "));
+  ASSERT_TRUE(attach_hook(Hook::kClsact, point_, ours).has_value());
+  EXPECT_TRUE(inspect_hook(point_).is_first);
+  EXPECT_EQ(read_chain(point_.ifindex, HookSide::kIngress).size(), 3U);
+  EXPECT_TRUE(detach_hook(point_).has_value());
+  EXPECT_FALSE(inspect_hook(point_).is_attached);
 }
 
 }  // namespace

@@ -17,8 +17,10 @@
 
 #include "bpf/capture_fixture.h"
 #include "bpf/other_layout.h"
+#include "kernel/guard_attach.h"
 #include "kernel/kernel_maps.h"
 #include "kernel/pin_versions.h"
+#include "kernel/xdp.h"
 
 namespace np::kernel {
 namespace {
@@ -238,6 +240,54 @@ TEST_P(LayoutMoveTest, R41PodsServicesAndOpenConnectionsSurviveAnotherLayout) {
   EXPECT_EQ(pods_->list().size(), 1U);
   EXPECT_TRUE(pods_->list().front().is_attached);
   expect_own_programs_alone();
+}
+
+// The guard of an uplink goes on under the new program, with its rules, tokens and counters.
+TEST_P(LayoutMoveTest, R41TheGuardStaysWhereItIs) {
+  ASSERT_TRUE(run("ip link add up0 type veth peer name up1 && ip link set up0 up"));
+  const uint32_t uplink = ::if_nametoindex("up0");
+  const bool by_xdp = GetParam() == Hook::kTcx;
+  const std::string pin = (by_xdp ? kGuardXdpPin : kGuardTcPin) + std::to_string(uplink);
+  const std::string old_pin = old_root_ + "/links/" + pin;
+  if (by_xdp) {
+    ASSERT_TRUE(
+        attach_xdp(XdpMode::kGeneric, uplink, old_pin, other_->program_fd("np_guard")).has_value());
+  } else {
+    ASSERT_TRUE(attach_hook(Hook::kClsact, {uplink, old_pin, kGuardTcProgram, HookSide::kIngress},
+                            other_->program_fd("np_guard_tc"))
+                    .has_value());
+  }
+  struct {
+    uint64_t unknown = 0;
+    np_guard_dst bucket{};
+  } old;
+  np_guard_key key{};
+  key.ip[0] = 0xfd;
+  key.port = 80;
+  old.bucket.interval_ns = 1000;
+  old.bucket.rate = 1'000'000;
+  old.bucket.passed = 3;
+  ASSERT_EQ(map_update(other_->map_fd("np_guard_dst"), &key, &old, false), 0);
+  const np_guard_net net{.prefixlen = 8, .ip = {0xfd}};
+  const np_guard_rule rule{NP_GUARD_DENY};
+  ASSERT_EQ(map_update(other_->map_fd("np_guard_lpm"), &net, &rule, false), 0);
+  ASSERT_NO_FATAL_FAILURE(load());
+  np_guard_dst now{};
+  np_guard_rule denied{};
+  ASSERT_EQ(map_lookup(loader_->map_fd(Map::kGuardDestinations), &key, &now), 0);
+  EXPECT_EQ(now.interval_ns, 1000U);
+  EXPECT_EQ(now.rate, 1'000'000U);
+  EXPECT_EQ(now.passed, 3U);
+  ASSERT_EQ(map_lookup(loader_->map_fd(Map::kGuardDeny), &net, &denied), 0);
+  EXPECT_EQ(denied.action, uint32_t{NP_GUARD_DENY});
+  if (by_xdp) {
+    const std::optional<XdpState> xdp = read_xdp(uplink);
+    ASSERT_TRUE(xdp.has_value());
+    EXPECT_EQ(xdp->program_id, program_id(loader_->program_fd(Program::kGuard)));
+    EXPECT_TRUE(is_link_of(loader_->link_pin(pin), uplink));
+  } else {
+    expect_one_program(uplink, Program::kGuardTc, kGuardTcProgram);
+  }
 }
 
 TEST_P(LayoutMoveTest, R41TheNextStartFindsItsOwnLayoutThere) {

@@ -26,9 +26,11 @@ np_change("__u16 flags; /* 0 */" "")
 np_change("struct np_flow_key {" "struct np_flow_key {\n__u32 ifindex;")
 np_change("__u16 dport;\n\t__u32 ifindex;" "__u16 dport;")
 np_change("struct np_flow {" "struct np_flow {\n__u64 unknown;")
+np_change("struct np_guard_dst {" "struct np_guard_dst {\n__u64 unknown;")
 np_change("#define NP_STATS_POD_IN_EXITS(X)" "#define NP_STATS_POD_IN_EXITS(X) X(unknown, \"\")")
 
 set(np_other_dir ${CMAKE_CURRENT_BINARY_DIR}/other)
 file(GENERATE OUTPUT ${np_other_dir}/bpf/abi/np_abi.h CONTENT "${np_other}")
 np_bpf_object(np_other INCLUDE ${np_other_dir}
-  SOURCES ../../bpf/pod_in.bpf.c ../../bpf/pod_out.bpf.c ../../bpf/ret_in.bpf.c ../../bpf/pick.bpf.c ../../bpf/sweep.bpf.c)
+  SOURCES ../../bpf/pod_in.bpf.c ../../bpf/pod_out.bpf.c ../../bpf/ret_in.bpf.c ../../bpf/pick.bpf.c ../../bpf/sweep.bpf.c
+          ../../bpf/guard.bpf.c)

@@ -22,6 +22,7 @@ from nodeproxy import finish_load, start_load, wait_until  # noqa: E402
 
 class Availability(CaptureCase):
     NAME = "npavail"
+    FLAGS = ("--watchdog", "0s")  # a stopped worker stays
 
     def setUp(self) -> None:
         super().setUp()

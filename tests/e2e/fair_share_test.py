@@ -18,7 +18,7 @@ from nodeproxy import finish_load, in_netns, load, start_load, wait_until  # noq
 
 CONNECTIONS = 8000
 UPLOADS = 6000
-RING_BYTES = 2 * 4096 * 16384  # receive buffers of both shards
+RING_BYTES = 2 * 2048 * 32768  # receive buffers of both shards
 # Takes connections and never reads: what comes stays with whoever sent it.
 SILENT_ORIGIN = """
 import socket, sys

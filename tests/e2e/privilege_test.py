@@ -77,7 +77,8 @@ class NotRoot(Threads):
         assert supervisor is not None
         kept = threads(supervisor.pid).popitem()[1]
         self.assertNotEqual(kept["CapAmb"], NONE, "it was given, and the supervisor may bind gateways with it")
-        self.assertTrue(host.run("curl", "-s", "http://127.0.0.1:993/livez").stdout.startswith("ok"))
+        for port in (993, 1993):  # the pages', and the probes' own
+            self.assertEqual(host.run("curl", "-s", f"http://127.0.0.1:{port}/readyz").stdout, "ok\n", port)
         self.check(daemon)
 
 
@@ -119,7 +120,7 @@ class RunDirectory(unittest.TestCase):
 
     def test_root_owns_it_and_the_group_may_use_it(self) -> None:
         daemon = self.daemon(through=self.with_group)
-        daemon.run_dir.mkdir(mode=0o700)
+        daemon.run_dir.mkdir(mode=0o700, parents=True)
         os.chown(daemon.run_dir, 64321, 64321)  # as an earlier version left it
         daemon.start()
         self.check(daemon, self.GROUP)

@@ -193,9 +193,23 @@ void SimNetwork::deliver(Wire& wire) {
     cut(wire);
     return;
   }
+  // Now and then two pieces at once, as a driver has them when it was busy.
+  const bool is_followed = wire.to_engine.size() > 1 && rng_.below(4) == 0;
+  if (is_followed) deliver_piece(wire, true);
+  if (!wire.cut && !wire.engine_closed) deliver_piece(wire, false);
+  if (is_followed) {
+    engines_[wire.shard].engine->on_wake(now_, actions_);
+    act(wire.shard);
+  }
+  deliver_soon(wire);
+}
+
+void SimNetwork::deliver_piece(Wire& wire, bool is_followed) {
   TransportEvent event;
+  event.is_followed = is_followed;
   if (!wire.to_engine.empty()) {
-    const size_t n = std::min<size_t>(some_size(wire.to_engine.size()), kBufferBytes);
+    const size_t most = wire.to_engine.size() - (is_followed ? 1 : 0);
+    const size_t n = std::min<size_t>(some_size(most), kBufferBytes);
     event.kind = TransportEvent::Kind::kReceived;
     event.data.owner = fill({wire.to_engine.data(), n});
     event.data.bytes = {event.data.owner.get()->data, n};
@@ -207,7 +221,6 @@ void SimNetwork::deliver(Wire& wire) {
   engines_[wire.shard].engine->on_transport(wire.id, event, now_, actions_);
   event.data.owner = BufferRef();
   act(wire.shard);
-  deliver_soon(wire);
 }
 
 BufferRef SimNetwork::fill(std::string_view bytes) {

@@ -136,6 +136,7 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   void connect_upstream(Wire& wire, const proxy::ConnectTarget& target);
   void deliver_soon(Wire& wire);
   void deliver(Wire& wire);
+  void deliver_piece(Wire& wire, bool is_followed);
   void send_soon(Wire& wire);
   void complete_send(Wire& wire);
   void close(Wire& wire, proxy::Action& action);

@@ -30,7 +30,8 @@ class Counts:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        self.mode = {"status": 200, "hold": 0.0, "fill": 0, "gate": False, "close": False, "echo": False}
+        self.mode = {"status": 200, "hold": 0.0, "fill": 0, "gate": False, "close": False, "echo": False,
+                     "pad": 0}
         self.passes = 0  # requests that the gate lets go
         self.connections = 0
         self.forget()
@@ -124,7 +125,7 @@ class Worker:
             self.end()  # before the answer: whoever gets it may send the next request at once
             if not goes:
                 return
-            body = f"status {mode['status']}\n"
+            body = f"status {mode['status']}\n" + "x" * int(str(mode["pad"]))
             close = "Connection: close\r\n" if mode["close"] else ""
             answer = f"HTTP/1.1 {mode['status']} X\r\nContent-Length: {len(body)}\r\n{close}\r\n{body}"
             self.sock.sendall(answer.encode())
@@ -217,7 +218,7 @@ class CountedOrigin:
     def set(self, **mode: object) -> None:
         """`status`; `hold` in seconds; `fill`: no answer before that many requests were open at once,
         so that a peak does not depend on who is fast; `gate`: each answer waits for let_go(); `close`:
-        after each answer; `echo`: opaque bytes, for connections made from now on."""
+        after each answer; `echo`: opaque bytes, for connections made from now on; `pad`: bytes more."""
         self._tell(do="set", mode=mode)
 
     def let_go(self, count: int = 1) -> None:

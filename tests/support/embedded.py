@@ -5,6 +5,7 @@ and origins on 127.0.0.1 that policy reaches as the host `web.internal` with sub
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import unittest
@@ -14,9 +15,13 @@ from nodeproxy import Daemon
 from origins import HttpOrigin
 from wire import Client, Message, request_bytes
 
+# Below those that the kernel gives to clients: one of these could take a port before it is listened on.
+PORTS = range(10_000, 30_000)
+PROBES_ABOVE_ADMIN = 1000
+
 UNPRIVILEGED_USER = "daemon"  # an account that every Debian has, with a group of the same name
 
-REGISTRY = """
+GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {{name: front}}
@@ -24,7 +29,8 @@ spec:
   servers:
   - port: {{number: {port}, name: http, protocol: HTTP}}
     hosts: ["*"]
----
+"""
+REGISTRY = GATEWAY + """---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {{name: web}}
@@ -65,9 +71,20 @@ TO_V1 = """
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Free on every address, and so is the one that a daemon takes for its probes when this is for its admin page."""
+    while True:
+        port = random.choice(PORTS)
+        if is_free(port) and is_free(port + PROBES_ABOVE_ADMIN):
+            return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::", port))
+        except OSError:
+            return False
+    return True
 
 
 class EmbeddedCase(unittest.TestCase):

@@ -89,6 +89,15 @@ void EngineRig::send(Socket& socket, std::string_view bytes) {
   act();
 }
 
+void EngineRig::send_followed(Socket& socket, std::string_view bytes) {
+  proxy::TransportEvent event;
+  event.kind = proxy::TransportEvent::Kind::kReceived;
+  event.data = buffers_.fill(bytes);
+  event.is_followed = true;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
 void EngineRig::send_owned(Socket& socket, std::string_view bytes) {
   TransportEvent event;
   event.kind = TransportEvent::Kind::kReceived;
@@ -130,6 +139,11 @@ void EngineRig::release(Socket& socket) {
 
 void EngineRig::drain() {
   engine_->drain(now_, actions_);
+  act();
+}
+
+void EngineRig::relieve(MemoryStage stage, size_t excess_bytes) {
+  engine_->relieve(stage, excess_bytes, now_, actions_);
   act();
 }
 
@@ -209,6 +223,7 @@ void EngineRig::act() {
         case Action::Kind::kSend:
           socket.iov = action.iov;
           socket.iov_count = action.iov_count;
+          socket.told_late = action.may_be_told_late;
           if (!socket.hold) complete_send(socket);
           break;
         case Action::Kind::kShutdownWrite:

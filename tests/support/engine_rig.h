@@ -23,11 +23,12 @@ class EngineRig {
     bool upstream = false;
     bool opened = false;
     bool receiving = false;
-    bool fin = false;      // the engine sent FIN
-    bool closed = false;   // kClose given
-    bool aborted = false;  // and it was abortive
-    bool hold = false;     // sends do not finish until release()
-    std::string output;    // everything the engine sent
+    bool fin = false;        // the engine sent FIN
+    bool closed = false;     // kClose given
+    bool aborted = false;    // and it was abortive
+    bool hold = false;       // sends do not finish until release()
+    bool told_late = false;  // nothing waits for the end of the latest send
+    std::string output;      // everything the engine sent
     const iovec* iov = nullptr;
     uint32_t iov_count = 0;
     std::shared_ptr<void> kept;
@@ -50,12 +51,16 @@ class EngineRig {
   void send(Socket& socket, std::string_view bytes);
   // As from a shard's receive buffer: the engine may keep it.
   void send_owned(Socket& socket, std::string_view bytes);
+  // As send(), and the driver has more for the engine at hand.
+  void send_followed(Socket& socket, std::string_view bytes);
   void finish(Socket& socket);
   void fail(Socket& socket, proxy::Failure failure = proxy::Failure::kReset);
   void open(Socket& socket);     // upstream connect succeeded
   void release(Socket& socket);  // held send finishes
   void advance(Duration by);     // runs every deadline on the way, at its exact time
   void drain();
+  // A look at the memory found it.
+  void relieve(MemoryStage stage, size_t excess_bytes = 0);
   void wake();                // the WakeSink was told to
   void move_to(Instant now);  // the clock of another rig
 

@@ -12,20 +12,11 @@ import unittest
 from typing import ClassVar
 
 from counted_origin import CountedOrigin
-from embedded import UNPRIVILEGED_USER, free_port
+from embedded import GATEWAY, UNPRIVILEGED_USER, free_port
 from nodeproxy import Daemon, wait_until
 from parallel_clients import Outcome, run_clients
 from wire import Client, Message, request_bytes
 
-GATEWAY = """
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: front}}
-spec:
-  servers:
-  - port: {{number: {port}, name: http, protocol: HTTP}}
-    hosts: ["*"]
-"""
 SERVICE = """
 ---
 apiVersion: networking.istio.io/v1

@@ -8,10 +8,16 @@ nsenter, because `ip netns exec` would hide the bpf file system.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import os
 import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nodeproxy import ROOT, in_netns
 
@@ -19,6 +25,8 @@ GATEWAY_V4 = "10.244.0.1"
 GATEWAY_V6 = "fd00:244::1"
 BRIDGE_V4 = "10.245.0.1"
 BRIDGE_V6 = "fd00:245::1"
+CLONE_NEWNET = 0x40000000
+T = TypeVar("T")
 
 
 def of_this_checkout(name: str) -> str:
@@ -31,6 +39,35 @@ def ip(*arguments: str, netns: str | None = None, check: bool = True) -> str:
     if check and done.returncode != 0:
         raise AssertionError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def inside(netns: str | None, work: Callable[[], T]) -> T:
+    """Does the work in a thread that is in the namespace; a socket made there stays there, whoever uses it."""
+
+    def enter_and_work() -> T:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(f"/run/netns/{netns}", "rb") as namespace:
+            if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), f"setns {netns}: {os.strerror(ctypes.get_errno())}")
+        return work()
+
+    if netns is None:
+        return work()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(enter_and_work).result()
+
+
+@contextmanager
+def loopback_netns(name: str) -> Iterator[str]:
+    """A namespace with nothing but a loopback device; its name."""
+    netns = of_this_checkout(name)
+    ip("netns", "delete", netns, check=False)
+    ip("netns", "add", netns)
+    try:
+        ip("link", "set", "lo", "up", netns=netns)
+        yield netns
+    finally:
+        ip("netns", "delete", netns)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ class Daemon:
     """One nodeproxyd (supervisor and worker). Use as a context manager."""
 
     def __init__(self, instance: str, *flags: str, netns: str | None = None, admin: str = "127.0.0.1:15190",
-                 user: str | None = None, ambient: str | None = None, through: tuple[str, ...] = ()) -> None:
+                 user: str | None = None, ambient: str | None = None, through: tuple[str, ...] = (),
+                 programs: Path = BUILD / "bin") -> None:
         """`ambient`: a capability that the unprivileged `user` starts with, such as net_bind_service.
         `through`: a command that the daemon's command line is given to, and that becomes the daemon."""
         self.instance = instance
@@ -49,9 +50,10 @@ class Daemon:
         self.user = user
         self.ambient = ambient
         self.through = through
+        self.programs = programs
         self.dir = Path(tempfile.mkdtemp(prefix=f"np-{instance}-"))
         os.chmod(self.dir, 0o755)
-        self.run_dir = self.dir / "run"
+        self.run_dir = self.dir / "made" / "run"  # neither is there: the daemon makes both
         self.state_dir = self.dir / "state"
         self.log_path = self.dir / "log"
         self.flags = ["--instance", instance, "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir),
@@ -70,7 +72,7 @@ class Daemon:
         self.close()
 
     def start(self) -> None:
-        command = [*self.through, str(NODEPROXYD), *self.flags]
+        command = [*self.through, str(self.programs / NODEPROXYD.name), *self.flags]
         if self.user:
             shutil.chown(self.dir, self.user)
             given = [f"--inh-caps=+{self.ambient}", f"--ambient-caps=+{self.ambient}"] if self.ambient else []
@@ -116,7 +118,7 @@ class Daemon:
     # ---- nodectl --------------------------------------------------------------------------------
 
     def ctl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [str(NODECTL), "--run-dir", str(self.run_dir), *arguments]
+        command = [str(self.programs / NODECTL.name), "--run-dir", str(self.run_dir), *arguments]
         done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=60, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -144,10 +146,11 @@ class Daemon:
         return int(children[0])
 
     def worker_rss_bytes(self) -> int:
-        for line in Path(f"/proc/{self.worker_pid()}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+        """By the page tables: /proc/PID/status is off by up to 32 pages for each CPU."""
+        for line in Path(f"/proc/{self.worker_pid()}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Rss:"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError("no Rss")
 
     def kill_worker(self) -> int:
         pid = self.worker_pid()

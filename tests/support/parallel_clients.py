@@ -21,6 +21,7 @@ from nodeproxy import in_netns  # noqa: E402
 
 PATIENCE_SECONDS = 60.0
 READ_BYTES = 65536
+RECONNECTS = 100
 
 
 class OneClient:
@@ -31,6 +32,7 @@ class OneClient:
         self.sent = 0
         self.sock: socket.socket | None = None
         self.buffer = b""
+        self.sent_bytes = self.received_bytes = 0
 
     def connect(self, address: tuple[str, int]) -> None:
         self.sock = socket.create_connection(address, 10)
@@ -40,9 +42,11 @@ class OneClient:
     def ask(self) -> None:
         assert self.sock is not None
         target = f"/{self.number}-{self.sent}"
-        self.sock.sendall(f"GET {target} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+        request = f"GET {target} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode()
         self.sent += 1
         self.left -= 1
+        self.sock.sendall(request)
+        self.sent_bytes += len(request)
 
     def read(self) -> tuple[int, bool, str] | None:
         """An answer's status, its mark and its body; None while it is not whole."""
@@ -50,6 +54,7 @@ class OneClient:
         data = self.sock.recv(READ_BYTES)
         if not data:
             raise ConnectionError("closed")
+        self.received_bytes += len(data)
         self.buffer += data
         head, found, rest = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -64,7 +69,28 @@ class OneClient:
         return int(lines[0].split(" ")[1]), overloaded, rest[:length].decode("latin-1")
 
 
-def run(address: tuple[str, int], clients: int, requests: int, host: str) -> dict[str, object]:
+def goes_on(client: OneClient, address: tuple[str, int], selector: selectors.BaseSelector) -> bool:
+    """After an error, on a new connection; False: there is nothing left to ask, or nobody there."""
+    assert client.sock is not None
+    selector.unregister(client.sock)
+    client.sock.close()
+    client.buffer = b""
+    for _ in range(RECONNECTS):
+        if client.left == 0:
+            return False
+        try:
+            client.connect(address)
+            client.ask()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        selector.register(client.sock, selectors.EVENT_READ, client)
+        return True
+    return False
+
+
+def run(address: tuple[str, int], clients: int, requests: int, host: str,
+        is_stubborn: bool = False) -> dict[str, object]:
     statuses: collections.Counter[str] = collections.Counter()
     bodies: collections.Counter[str] = collections.Counter()
     overloaded, errors = 0, collections.Counter[str]()
@@ -91,7 +117,10 @@ def run(address: tuple[str, int], clients: int, requests: int, host: str) -> dic
                 answer = client.read()
             except OSError as error:
                 errors[type(error).__name__] += 1
-                selector.unregister(client.sock)
+                if is_stubborn and goes_on(client, address, selector):
+                    continue
+                if not is_stubborn:
+                    selector.unregister(client.sock)
                 open_clients -= 1
                 continue
             if answer is None:
@@ -109,7 +138,9 @@ def run(address: tuple[str, int], clients: int, requests: int, host: str) -> dic
                 open_clients -= 1
     seconds = time.monotonic() - started
     return {"status": statuses, "overloaded": overloaded, "errors": errors, "bodies": bodies,
-            "seconds": seconds}
+            "seconds": seconds, "sent": sum(client.sent for client in everyone),
+            "sent_bytes": sum(client.sent_bytes for client in everyone),
+            "received_bytes": sum(client.received_bytes for client in everyone)}
 
 
 @dataclass
@@ -119,12 +150,16 @@ class Outcome:
     errors: dict[str, int] = field(default_factory=dict)
     bodies: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    sent: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
 
 
 def start_clients(address: str, port: int, clients: int, requests: int, host: str = "origin.test",
-                  netns: str | None = None) -> subprocess.Popen[str]:
+                  netns: str | None = None, is_stubborn: bool = False) -> subprocess.Popen[str]:
+    """`is_stubborn`: whoever loses its connection goes on with another one."""
     command = [sys.executable, "-B", str(Path(__file__).resolve()), address, str(port), str(clients),
-               str(requests), host]
+               str(requests), host, *(["stubborn"] if is_stubborn else [])]
     return subprocess.Popen(in_netns(netns, command), stdout=subprocess.PIPE, text=True)
 
 
@@ -139,4 +174,5 @@ def run_clients(address: str, port: int, clients: int, requests: int, host: str 
 
 
 if __name__ == "__main__":
-    print(json.dumps(run((sys.argv[1], int(sys.argv[2])), *map(int, sys.argv[3:5]), sys.argv[5])))
+    print(json.dumps(run((sys.argv[1], int(sys.argv[2])), *map(int, sys.argv[3:5]), sys.argv[5],
+                         "stubborn" in sys.argv[6:])))

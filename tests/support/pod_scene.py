@@ -51,17 +51,23 @@ class PodsCase(unittest.TestCase):
     """Each test gets a node, a daemon and pods of its own."""
 
     NAME: ClassVar[str] = "nppods"
+    THROUGH: ClassVar[tuple[str, ...]] = ()  # a command that becomes the daemon
 
     def setUp(self) -> None:
         self.name = of_this_checkout(self.NAME)
         self.host = Host(self.name)
         self.addCleanup(self.host.close)
         self.host.__enter__()
-        self.daemon = Daemon(self.name, "--workers", "2", netns=self.host.netns)
+        self.daemon = Daemon(self.name, "--workers", "2", *self.daemon_flags(), netns=self.host.netns,
+                             through=self.THROUGH)
         self.addCleanup(self.daemon.close)
         self.daemon.start()
         self.client = self.add_pod("client", 11, "app=client")
         self.daemon.apply(SERVICE.format(vip=VIP, tcp_vip=TCP_VIP) + "---" + NO_RETRIES)
+
+    def daemon_flags(self) -> list[str]:
+        """Further ones; asked when the node is there and the daemon is not."""
+        return []
 
     def add_pod(self, name: str, number: int, labels: str) -> Pod:
         pod = self.host.routed_pod(name, number)

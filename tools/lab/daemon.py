@@ -74,16 +74,20 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self.admin_port = 0
 
-    def start(self) -> None:
+    def choose_port(self) -> None:
+        free = is_port_free(layout.ADMIN_PORT)
+        self.admin_port = layout.ADMIN_PORT if free else any_free_port()
+
+    def start(self, flags: Sequence[str] = ()) -> None:
         program = layout.BUILD_DIR / "bin" / "nodeproxyd"
         if not program.exists():
             raise LabError(f"{program}: not built (cmake --preset dev && ninja -C build)")
-        free = is_port_free(layout.ADMIN_PORT)
-        self.admin_port = layout.ADMIN_PORT if free else any_free_port()
         layout.WORK_DIR.mkdir(parents=True, exist_ok=True)
         command = [str(program), "--instance", layout.INSTANCE]
         command += ["--run-dir", str(layout.RUN_DIR), "--state-dir", str(layout.STATE_DIR)]
         command += ["--admin", f"127.0.0.1:{self.admin_port}", "--drain-time", "2s"]
+        # Whoever looks at a demo wants to see every request.
+        command += ["--trace-sampling", "100", *flags]
         with open(LOG_FILE, "ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -139,15 +139,23 @@ def _show_endpoints(step: Step) -> dict[str, object]:
     return step.world.endpoints("ratings")[layout.BROKEN_POD.name]
 
 
-def ejection(step: Step, api: Api) -> None:
+def start_broken_pod(step: Step, api: Api) -> None:
     put_breaker(step, api, breaker_text(api, with_limits=False))
     step.world.add_pod(layout.BROKEN_POD)
+
+
+def remove_broken_pod(step: Step, api: Api) -> None:
+    step.world.remove_pod(layout.BROKEN_POD)
+    remove_breaker(step, api)
+
+
+def ejection(step: Step, api: Api) -> None:
+    start_broken_pod(step, api)
     try:
         _watch_ejection(step)
         _watch_return(step, api)
     finally:
-        step.world.remove_pod(layout.BROKEN_POD)
-        remove_breaker(step, api)
+        remove_broken_pod(step, api)
 
 
 def _watch_ejection(step: Step) -> None:

@@ -71,6 +71,8 @@ def print_urls(world: World) -> None:
     terminal.say()
     terminal.say(terminal.bold("Bookinfo is running."))
     terminal.say(f"  page        {terminal.bold(world.page_url)}")
+    terminal.say(f"  dashboard   {terminal.bold(f'http://127.0.0.1:{world.daemon.admin_port}/')}")
+    terminal.say(f"  metrics     http://127.0.0.1:{world.daemon.admin_port}/metrics")
     terminal.say(f"  readiness   http://127.0.0.1:{world.daemon.admin_port}/readyz")
     terminal.say(f"  logs        {layout.WORK_DIR}/")
     terminal.say()
@@ -82,6 +84,7 @@ def print_urls(world: World) -> None:
     )
     terminal.say(f"  sudo {ctl} create -f {samples}/route-rule-ratings-test-delay.yaml")
     terminal.say(f"  sudo {ctl} get routerule")
+    terminal.say(f"  sudo {ctl} traces    # and: trace ID")
     terminal.say("  sudo ip netns exec npdemo-productpage-v1 curl -s http://reviews:9080/reviews/0")
     terminal.say("  sudo bpftool map dump pinned /sys/fs/bpf/npdemo/v1/maps/np_flows")
     terminal.say()
@@ -122,7 +125,7 @@ def main() -> int:
     clean(say_so=True)
     if options.what == "clean":
         return 0
-    world = World(options.port, options.long)
+    world = World(options.port, options.long, is_observed=options.what == "lab")
     code = 1
     try:
         code = work(options, world)

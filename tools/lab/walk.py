@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab import limits, rate_limit, steps
+from lab import limits, looking, rate_limit, steps, telling
 from lab.checks import Step
 from lab.shell import LabError, terminal
 from lab.steps import NEW, OLD, Api
@@ -49,15 +49,25 @@ ENTRIES = (
         (("first the abort sample", steps.abort), ("delay", steps.delay)),
         (OLD.all_v1, OLD.test_v2),
     ),
-    Entry(3, "find the bug by trace"),
+    Entry(
+        3,
+        "find the bug by trace",
+        (("", telling.find_trace),),
+        (OLD.all_v1, OLD.test_v2, OLD.delay),
+    ),
     Entry(4, "undo", (("", steps.undo_both),), (OLD.all_v1, OLD.test_v2, OLD.delay)),
     Entry(5, "half to v3", (("", steps.half_to_v3),), (OLD.all_v1,)),
     Entry(6, "all to v3", (("", steps.all_to_v3),), (OLD.all_v1, OLD.half_v3)),
     Entry(7, "circuit breaker", (("", limits.circuit_breaker),), (OLD.all_v1, OLD.all_v3)),
     Entry(8, "ejection", (("", limits.ejection),), (OLD.all_v1, OLD.all_v3)),
     Entry(9, "rate limit", (("", rate_limit.rate_limit),), (OLD.all_v1, OLD.all_v3)),
-    Entry(10, "look: dashboard, top, Prometheus"),
-    Entry(11, "the kernel's view"),
+    Entry(
+        10,
+        "look: dashboard, top, Prometheus",
+        (("", looking.look),),
+        (OLD.all_v1, OLD.all_v3),
+    ),
+    Entry(11, "the kernel's view", (("", looking.kernel_view),), (OLD.all_v1, OLD.all_v3)),
     Entry(12, "today's API: the same story", _story(), is_today=True),
     Entry(13, "who is calling"),
 )

@@ -9,6 +9,7 @@ from lab import daemon, layout, pods
 from lab.daemon import Daemon, Nodectl
 from lab.layout import PodSpec
 from lab.load import LoadResult, LoadSpec
+from lab.observers import Observers
 from lab.pods import Application
 from lab.shell import LabError, run, terminal, wait_until
 
@@ -17,12 +18,14 @@ PROBE_FILE = layout.ROOT / "tools" / "lab" / "load.py"
 
 
 class World:
-    def __init__(self, gateway_port: int, is_long: bool = False) -> None:
+    def __init__(self, gateway_port: int, is_long: bool = False, is_observed: bool = False) -> None:
         self.gateway_port = gateway_port
         self.is_long = is_long  # measurements that take a minute
         self.application = Application(layout.WORK_DIR)
         self.daemon = Daemon()
         self.nodectl = Nodectl()
+        self.observers = Observers()
+        self.is_observed = is_observed  # by collectors and Prometheus
 
     @property
     def page_url(self) -> str:
@@ -45,7 +48,10 @@ class World:
             terminal.progress(f"waiting for {pod.name}")
             self.application.wait_ready(pod)
         terminal.say("starting nodeproxyd")
-        self.daemon.start()
+        self.daemon.choose_port()
+        if self.is_observed:
+            self.observers.start(self.daemon.admin_port)
+        self.daemon.start(self.observers.flags() if self.is_observed else [])
         for pod in layout.PODS:
             self.daemon.add_pod(self.nodectl, pod)
         self.apply_registry()
@@ -95,3 +101,4 @@ class World:
     def stop(self) -> None:
         self.application.stop()
         self.daemon.stop()
+        self.observers.close()

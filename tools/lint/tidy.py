@@ -20,16 +20,18 @@ MAY_INCLUDE = {
     "proxy": {"http", "policy"},
     "policy": set(),
     "uring": set(),
-    "kernel": {"bpf", "control"},
-    "shard": {"proxy", "http", "tls", "uring", "policy", "bpf", "control"},
+    "overload": set(),
+    # uring: the self-test of acceleration asks io_uring, too, whether it is woken (WakeProbe).
+    "kernel": {"bpf", "control", "uring"},
+    "shard": {"overload", "proxy", "http", "tls", "uring", "policy", "bpf", "control"},
     "control": {"policy"},
     "metrics": set(),
     "admin": {"metrics"},
     "nodectl": {"policy", "control"},
-    "main": {"control", "metrics", "admin", "shard", "kernel", "policy", "proxy"},
+    "main": {"overload", "control", "metrics", "admin", "shard", "kernel", "policy", "proxy"},
 }
 
-# Third-party headers and the one room that may use each.
+# Third-party headers and the rooms that may use each.
 THIRD_PARTY = {
     "liburing.h": {"uring"},
     "llhttp.h": {"http"},

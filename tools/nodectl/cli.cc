@@ -2,6 +2,7 @@
 // The command line's grammar, on CLI11: verbs, flags, help. No work is done here.
 #include <CLI/CLI.hpp>
 #include <map>
+#include <tuple>
 
 #include "client.h"
 #include "invocation.h"
@@ -74,6 +75,75 @@ void add_pod(CLI::App& app, Invocation& invocation) {
   list->callback([&invocation] { invocation.verb = "pod-list"; });
 }
 
+CLI::App* add_leaf(CLI::App* parent, Invocation& invocation, const char* name, const char* verb,
+                   const char* what) {
+  CLI::App* leaf = parent->add_subcommand(name, what);
+  leaf->fallthrough();
+  leaf->callback([&invocation, verb] { invocation.verb = verb; });
+  return leaf;
+}
+
+void add_guard(CLI::App& app, Invocation& invocation, const VerbInfo& info) {
+  CLI::App* guard = app.add_subcommand(info.name, info.what);
+  guard->require_subcommand(1)->fallthrough();
+  CLI::App* attach =
+      add_leaf(guard, invocation, "attach", "guard-attach", "judge what comes in at an uplink");
+  attach->add_option("IFNAME", invocation.guard_ifname, "the uplink's name")->required();
+  attach->add_option("--mode", invocation.guard_mode, "native, generic (XDP) or tc [the best]")
+      ->check(CLI::IsMember({"native", "generic", "tc"}).description(""))
+      ->type_name("MODE");
+  CLI::App* detach = add_leaf(guard, invocation, "detach", "guard-detach", "let everything in");
+  detach->add_option("IFNAME", invocation.guard_ifname, "the uplink's name")->required();
+  add_leaf(guard, invocation, "list", "guard-list", "guarded interfaces");
+  add_leaf(guard, invocation, "status", "guard-status", "interfaces, rules and counters");
+  CLI::App* deny = guard->add_subcommand("deny", "sources that lose all their packets");
+  deny->require_subcommand(1)->fallthrough();
+  for (const auto& [name, verb, what] :
+       {std::tuple{"add", "guard-deny-add", "deny these"},
+        std::tuple{"del", "guard-deny-del", "deny these no longer"}}) {
+    CLI::App* change = add_leaf(deny, invocation, name, verb, what);
+    change->add_option("CIDR", invocation.guard_sources, "10.1.0.0/16, fd00::/64, an address")
+        ->required();
+  }
+  add_leaf(deny, invocation, "list", "guard-deny-list", "the deny list");
+  CLI::App* limit = add_leaf(guard, invocation, "limit", "guard-limit",
+                             "new connections per second; without arguments: the limits");
+  limit->add_option("DESTINATION", invocation.guard_destination,
+                    "ADDRESS:PORT; *:PORT is every address of this node");
+  limit->add_option("RATE", invocation.guard_rate, "RATE[/BURST] per second, 0 for no limit, none");
+  limit->add_flag("--keep", invocation.guard_keeps,
+                  "let new ones in while the daemon is overloaded");
+}
+
+void add_acceleration(CLI::App* acceleration, Invocation& invocation) {
+  acceleration->require_subcommand(0, 1);
+  CLI::App* test =
+      acceleration->add_subcommand("test", "test this kernel now; exit code 1 when it is refused");
+  test->fallthrough();
+  // The verb's own callback follows that of its subcommand.
+  acceleration->callback([acceleration, test, &invocation] {
+    invocation.verb = acceleration->got_subcommand(test) ? "acceleration-test" : "acceleration";
+  });
+}
+
+void add_explain(CLI::App& app, Invocation& invocation, const VerbInfo& info) {
+  CLI::App* verb = app.add_subcommand(info.name, info.what);
+  verb->fallthrough();
+  verb->add_option("--from", invocation.from, "the calling pod; also an app, or labels k=v,k=v")
+      ->required()
+      ->type_name("POD");
+  verb->add_option("--to", invocation.to, "service name, host or address, and port")
+      ->required()
+      ->type_name("HOST:PORT");
+  verb->add_option("--method", invocation.method, "[GET]")->type_name("METHOD");
+  verb->add_option("--path", invocation.path, "path, with or without query [/]")->type_name("PATH");
+  verb->add_option("-H,--header", invocation.headers, "'name: value'; repeatable")
+      ->type_name("HEADER")
+      ->allow_extra_args(false);
+  add_files(verb, invocation)->description("these files instead of the daemon's policy");
+  verb->callback([&invocation] { invocation.verb = "explain"; });
+}
+
 // "KIND/NAME" is as good as "KIND NAME".
 bool split_kind(Invocation& invocation) {
   const size_t slash = invocation.kind.find('/');
@@ -88,6 +158,71 @@ void add_kind(CLI::App* verb, Invocation& invocation, bool required) {
   CLI::Option* kind = verb->add_option("KIND", invocation.kind, "kind, plural or short name");
   if (required) kind->required();
   verb->add_option("NAME", invocation.names, "names");
+}
+
+const std::map<std::string, uint64_t>& microseconds() {
+  static const std::map<std::string, uint64_t> units = {
+      {"us", 1}, {"ms", 1000}, {"s", 1'000'000}, {"m", 60'000'000}};
+  return units;
+}
+
+void add_limit(CLI::App* verb, Invocation& invocation) {
+  constexpr uint32_t kLimitMax = 1000;
+  verb->add_option("--limit", invocation.limit, "how many at most [20]")
+      ->type_name("N")
+      ->each([&invocation](const std::string&) { invocation.has_limit = true; })
+      ->check(CLI::Range(1U, kLimitMax));
+}
+
+void add_top(CLI::App* verb, Invocation& invocation) {
+  constexpr uint64_t kIntervalMinUs = 200'000;
+  constexpr uint64_t kIntervalMaxUs = 60'000'000;
+  verb->add_option("WHAT", invocation.kind, "pods, services, routes or connections")
+      ->required()
+      ->check(CLI::IsMember({"pods", "services", "routes", "connections"}));
+  verb->add_option("--interval", invocation.interval_us, "between two looks [2s]")
+      ->transform(
+          CLI::AsNumberWithUnit(microseconds(), CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->check(CLI::Range(kIntervalMinUs, kIntervalMaxUs))
+      ->type_name("DURATION");
+  verb->add_option("--count", invocation.count, "how many looks; then it ends")->type_name("N");
+  verb->add_option("--sort", invocation.sort, "a column's name in lower case")->type_name("COLUMN");
+  verb->add_flag("-b,--batch", invocation.is_batch, "plain text, also on a terminal");
+  verb->add_flag("-A,--all-namespaces", invocation.all_namespaces, "of every namespace");
+  add_limit(verb, invocation);
+}
+
+void add_flows(CLI::App* flows, Invocation& invocation) {
+  constexpr uint64_t kWindowMinUs = 1'000'000;
+  constexpr uint64_t kWindowMaxUs = 3'600'000'000;
+  flows->require_subcommand(0, 1);
+  CLI::App* reset = flows->add_subcommand(
+      "reset",
+      "cut connections that began before their policy, so that their next one is captured");
+  reset->fallthrough();
+  reset
+      ->add_option("--for", invocation.window_us,
+                   "how long: who sends nothing meanwhile is left alone [30s]")
+      ->transform(
+          CLI::AsNumberWithUnit(microseconds(), CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->check(CLI::Range(kWindowMinUs, kWindowMaxUs))
+      ->type_name("DURATION");
+  // The verb's own callback follows that of its subcommand.
+  flows->callback([flows, reset, &invocation] {
+    invocation.verb = flows->got_subcommand(reset) ? "flows-reset" : "flows";
+  });
+}
+
+void add_trace_filters(CLI::App* verb, Invocation& invocation) {
+  verb->add_option("--service", invocation.service, "in which it takes part: reviews")
+      ->type_name("SERVICE");
+  verb->add_option("--min-duration", invocation.min_duration_us,
+                   "that took as long, e.g. 500ms, 5s")
+      ->transform(
+          CLI::AsNumberWithUnit(microseconds(), CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->type_name("DURATION");
+  verb->add_flag("--errors", invocation.errors_only, "in which something failed");
+  add_limit(verb, invocation);
 }
 
 CLI::App* add_verb(CLI::App& app, Invocation& invocation, const VerbInfo& info) {
@@ -108,17 +243,40 @@ void add_verbs(CLI::App& app, Invocation& invocation) {
       add_pod(app, invocation);
       continue;
     }
+    if (name == "guard") {
+      add_guard(app, invocation, info);
+      continue;
+    }
+    if (name == "explain") {
+      add_explain(app, invocation, info);
+      continue;
+    }
     CLI::App* verb = add_verb(app, invocation, info);
     if (name == "get") {
       verb->add_flag("-A,--all-namespaces", invocation.all_namespaces, "of every namespace");
     } else if (name == "delete") {
       verb->add_flag("--ignore-not-found", invocation.ignore_not_found,
                      "what is not there counts as deleted");
+    } else if (name == "doctor") {
+      verb->add_option("--instance", invocation.instance,
+                       "whose kernel state to look at when no daemon answers")
+          ->type_name("NAME");
     } else if (name == "endpoints") {
       verb->add_option("SERVICE", invocation.service, "a service's name or host");
     } else if (name == "uneject") {
       verb->add_option("SERVICE", invocation.service, "a service's name or host")->required();
       verb->add_option("ADDR", invocation.address, "ADDRESS:PORT, or ADDRESS for every port")
+          ->required();
+    } else if (name == "top") {
+      add_top(verb, invocation);
+    } else if (name == "acceleration") {
+      add_acceleration(verb, invocation);
+    } else if (name == "flows") {
+      add_flows(verb, invocation);
+    } else if (name == "traces") {
+      add_trace_filters(verb, invocation);
+    } else if (name == "trace") {
+      verb->add_option("ID", invocation.trace_id, "16 or 32 digits, as `nodectl traces` shows")
           ->required();
     } else if (name == "detach") {
       verb->add_flag("--all", invocation.all, "every pod of this node")->required();
@@ -140,6 +298,10 @@ std::string usage_problem(Invocation& invocation) {
     if (!invocation.kind.empty() && invocation.names.empty()) {
       return "delete needs the name of the " + invocation.kind;
     }
+  }
+  if (invocation.verb == "guard-limit" &&
+      invocation.guard_destination.empty() != invocation.guard_rate.empty()) {
+    return "guard limit needs DESTINATION and RATE, or neither";
   }
   if (invocation.verb == "describe" && invocation.names.empty()) {
     return "describe needs the name of the " + invocation.kind;
@@ -164,8 +326,18 @@ const std::vector<VerbInfo>& verb_infos() {
       {"validate", "check files without a daemon", false, true},
       {"pod", "pods of this node: add, remove, list", false, false},
       {"endpoints", "addresses behind services, and who is ejected", false, false},
+      {"explain", "what becomes of a request, and why", false, true},
       {"uneject", "bring an ejected endpoint back now", false, false},
+      {"guard", "judge new connections at this node's uplinks", false, false},
+      {"acceleration", "whether this kernel could redirect from socket to socket; test: look anew",
+       false, false},
       {"status", "the daemon's state and counters", false, false},
+      {"doctor", "what is wrong on this node, and what to do", false, false},
+      {"top", "live rates: pods, services, routes, connections", false, false},
+      {"flows", "captured connections; reset: cut those that are older than their policy", false,
+       false},
+      {"traces", "the latest traces of this node", false, false},
+      {"trace", "one trace, with its spans drawn in time", false, false},
       {"drain", "stop the daemon when its connections have ended", false, false},
       {"detach", "stop capturing: traffic goes direct", false, false},
       {"completion", "print a completion script for bash or zsh", false, false},
@@ -199,6 +371,7 @@ ParseOutcome parse_command_line(int argc, const char* const* argv) {
     outcome.exit_code = kExitUsage;
     return outcome;
   }
+  outcome.invocation.has_namespace = app.count("--namespace") > 0;
   if (outcome.invocation.run_dir.empty()) outcome.invocation.run_dir = default_run_dir();
   outcome.has_command = true;
   return outcome;

@@ -7,20 +7,19 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/fd.h"
 #include "control/wire.h"
+#include "output.h"
 
 namespace np::nodectl {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr time_t kSilenceSeconds = 60;
 constexpr const char* kSystemRunDir = "/run/nodeproxy";
 
 std::string socket_path(const std::string& run_dir) {
@@ -35,7 +34,7 @@ Error cannot_connect(int failure, const std::string& run_dir) {
                "no daemon answers on " + socket_path(run_dir), std::strerror(failure), hint};
 }
 
-Result<Fd> connect_to(const std::string& run_dir) {
+Result<Fd> connect_to(const std::string& run_dir, time_t silence_seconds) {
   const std::string path = socket_path(run_dir);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -45,7 +44,7 @@ Result<Fd> connect_to(const std::string& run_dir) {
   std::memcpy(address.sun_path, path.data(), path.size());
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.is_open()) return system_error(errno, "make a socket");
-  const timeval silence{kSilenceSeconds, 0};
+  const timeval silence{silence_seconds, 0};
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
@@ -103,14 +102,14 @@ std::string default_run_dir() {
   return !has_own && may_use_system ? kSystemRunDir : own;
 }
 
-Result<Json> ask(const std::string& run_dir, const Json& request) {
+Result<Json> ask(const std::string& run_dir, const Json& request, time_t silence_seconds) {
   const std::string text = request.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > control::kRequestBytesMax) {
     return Error{ErrorCode::kExhausted, "send the request",
                  "it is longer than " + std::to_string(control::kRequestBytesMax) + " bytes",
                  "give fewer files at once"};
   }
-  NP_TRY_ASSIGN(const Fd fd, connect_to(run_dir));
+  NP_TRY_ASSIGN(const Fd fd, connect_to(run_dir, silence_seconds));
   NP_TRY(send_all(fd.get(), big_endian(text.size()) + text));
   NP_TRY_ASSIGN(const std::string header, receive(fd.get(), control::kLengthBytes));
   size_t length = 0;
@@ -130,17 +129,17 @@ Result<Json> ask(const std::string& run_dir, const Json& request) {
 bool ask_or_complain(const std::string& run_dir, const Json& request, Json& answer) {
   auto result = ask(run_dir, request);
   if (!result) {
-    std::fprintf(stderr, "error: %s\n", result.error().to_string().c_str());
+    complain("error: " + result.error().to_string());
     return false;
   }
   answer = std::move(result).value();
   if (answer["ok"].get<bool>()) return true;
   for (const Json& diagnostic : answer.value("diagnostics", Json::array())) {
-    std::fprintf(stderr, "%s\n", diagnostic.value("text", "").c_str());
+    complain(diagnostic.value("text", ""));
   }
   const Json errors = answer.value("errors", Json::array({answer.value("error", "refused")}));
   for (const Json& error : errors) {
-    std::fprintf(stderr, "error: %s\n", error.get<std::string>().c_str());
+    complain("error: " + error.get<std::string>());
   }
   return false;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // apply, create, replace, delete.
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "client.h"
@@ -31,7 +30,7 @@ int run_change(const Invocation& invocation) {
   if (invocation.kind.empty()) {
     const auto inputs = read_inputs(invocation.files, invocation.recursive);
     if (!inputs) {
-      std::fprintf(stderr, "error: %s\n", inputs.error().to_string().c_str());
+      complain("error: " + inputs.error().to_string());
       return kExitFailed;
     }
     request["files"] = Json::array();

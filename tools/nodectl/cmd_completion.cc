@@ -61,7 +61,9 @@ _nodectl() {
       fi
       skip=""
     elif [[ "$word" == -n || "$word" == --namespace || "$word" == --run-dir || "$word" == -o ||
-            "$word" == --output || "$word" == -f || "$word" == --filename ]]; then
+            "$word" == --output || "$word" == -f || "$word" == --filename || "$word" == --from ||
+            "$word" == --to || "$word" == --method || "$word" == --path || "$word" == -H ||
+            "$word" == --header ]]; then
       skip="$word"
     elif [[ "$word" == -* ]]; then
       continue
@@ -74,6 +76,8 @@ _nodectl() {
   case "$previous" in
     -f|--filename) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --run-dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --from) COMPREPLY=($(compgen -W "$(_nodectl_names pod)" -- "$current")); return ;;
+    --to|--method|--path|-H|--header) return ;;
     -o|--output) COMPREPLY=($(compgen -W "table wide yaml json" -- "$current")); return ;;
   esac
   if [[ "$current" == -* ]]; then
@@ -93,6 +97,14 @@ _nodectl() {
         COMPREPLY=($(compgen -W "add list remove" -- "$current"))
       elif [[ "$kind" == remove ]]; then
         COMPREPLY=($(compgen -W "$(_nodectl_names pod)" -- "$current"))
+      fi ;;
+    acceleration) if [[ -z "$kind" ]]; then COMPREPLY=($(compgen -W "test" -- "$current")); fi ;;
+    flows) if [[ -z "$kind" ]]; then COMPREPLY=($(compgen -W "reset" -- "$current")); fi ;;
+    guard)
+      if [[ -z "$kind" ]]; then
+        COMPREPLY=($(compgen -W "attach deny detach limit list status" -- "$current"))
+      elif [[ "$kind" == deny ]]; then
+        COMPREPLY=($(compgen -W "add del list" -- "$current"))
       fi ;;
     endpoints|uneject) COMPREPLY=($(compgen -W "$(_nodectl_names service)" -- "$current")) ;;
     completion) COMPREPLY=($(compgen -W "bash zsh" -- "$current")) ;;
@@ -125,9 +137,11 @@ int run_completion(const Invocation& invocation) {
   replace(script, "@VERBS@", verb_words(any));
   replace(script, "@KIND_VERBS@", alternatives(verb_words(takes_kind)));
   replace(script, "@KINDS@", kind_words());
-  replace(script, "@FLAGS@",
-          "--all --all-namespaces --filename --help --ifname --ignore-not-found --ip --labels "
-          "--namespace --output --recursive --run-dir --version");
+  replace(
+      script, "@FLAGS@",
+      "--all --all-namespaces --filename --for --from --header --help --ifname --ignore-not-found "
+      "--instance --ip --keep --labels --method --mode --namespace --output --path --recursive "
+      "--run-dir --to --version");
   if (invocation.shell == "zsh") {
     const size_t first_line = script.find('\n') + 1;
     script.replace(0, first_line, kZshHead);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // diff: what apply would change.
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "client.h"
@@ -16,7 +15,7 @@ using Json = nlohmann::json;
 int run_diff(const Invocation& invocation) {
   const auto inputs = read_inputs(invocation.files, invocation.recursive);
   if (!inputs) {
-    std::fprintf(stderr, "error: %s\n", inputs.error().to_string().c_str());
+    complain("error: " + inputs.error().to_string());
     return kExitUsage;
   }
   Json request = {{"verb", "diff"}, {"namespace", invocation.ns}, {"files", Json::array()}};

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "base/time.h"
 #include "client.h"
 #include "commands.h"
@@ -86,9 +87,11 @@ bool names_its_namespace(const Json& object) {
 }
 
 // Comments survive: the text is kept as it was, and only a missing namespace is put in. Text of
-// another shape (flow style, JSON) is written anew.
+// another shape (flow style, JSON) is written anew, and so is what a terminal would act on: only
+// between quotes it can be escaped.
 std::string yaml_document(const Json& object) {
   std::string text = object.value("text", "");
+  if (has_unseen(text)) return to_yaml(with_namespace(object));
   if (text.empty() || text.back() != '\n') text += '\n';
   if (names_its_namespace(object)) return text;
   const std::string key = "\nmetadata:\n";
@@ -123,7 +126,7 @@ void print_json(const Invocation& invocation, const Json& objects) {
 
 int print_missing(const Json& missing) {
   for (const Json& text : missing) {
-    std::fprintf(stderr, "error: %s\n", text.get<std::string>().c_str());
+    complain("error: " + text.get<std::string>());
   }
   return missing.empty() ? kExitDone : kExitFailed;
 }
@@ -155,6 +158,7 @@ void print_description(const Json& object) {
   line("Hosts", joined(object["hosts"], "\n              "));
   line("Status", object.value("status", ""));
   if (!object.value("reason", "").empty()) line("Reason", object.value("reason", ""));
+  if (object.contains("acceleration")) line("Acceleration", object.value("acceleration", ""));
   line("Warnings", joined(object["warnings"], "\n              "));
   print("Definition:\n" + indented(yaml_document(object)));
 }

@@ -32,6 +32,14 @@ void print_status(const Json& status) {
   print_value("Pods", std::to_string(status.value("pods", uint64_t{0})));
   print_value("Shards", std::to_string(status.value("shards", 0U)));
   print_value("Capture", status.value("capture", false) ? "on" : "off (--no-capture)");
+  print_value("Acceleration", status.value("acceleration", ""));
+  if (const auto load = status.find("overload"); load != status.end() && load->is_object()) {
+    print_value("Memory", load->value("text", ""));
+    const uint64_t late = load->value("late_shards", uint64_t{0});
+    print_value("Load", late == 0 ? "in time" : std::to_string(late) + " shards run late");
+    const uint64_t aborts = load->value("watchdog_aborts", uint64_t{0});
+    if (aborts > 0) print_value("Watchdog", std::to_string(aborts) + " workers replaced");
+  }
   const std::string problem = status.value("listener_problem", "");
   if (!problem.empty()) print_value("Listeners", problem);
   const uint64_t unexpected = status.value("unexpected", uint64_t{0});
@@ -80,12 +88,12 @@ int run_drain(const Invocation& invocation) {
 int run_detach(const Invocation& invocation) {
   auto answer = ask(invocation.run_dir, {{"verb", "detach"}});
   if (!answer) {
-    std::fprintf(stderr, "error: %s\n", answer.error().to_string().c_str());
+    complain("error: " + answer.error().to_string());
     print_manual_detach();
     return kExitFailed;
   }
   if (!answer->value("ok", false)) {
-    std::fprintf(stderr, "error: %s\n", answer->value("error", "refused").c_str());
+    complain("error: " + answer->value("error", "refused"));
     return kExitFailed;
   }
   print("detached: new connections of every pod go direct\n");

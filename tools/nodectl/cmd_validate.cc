@@ -1,36 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // validate: what apply would say of these files, without a daemon and without its objects.
-#include <cstdio>
 #include <iterator>
 #include <map>
-#include <set>
 
 #include "base/time.h"
 #include "commands.h"
 #include "control/resource_name.h"
 #include "files.h"
+#include "last_of_each.h"
 #include "output.h"
 #include "policy/compile.h"
 #include "policy/object.h"
 
 namespace np::nodectl {
 namespace {
-
-void complain(const std::string& text) {
-  std::fprintf(stderr, "%s\n", text.c_str());
-}
-
-// Alternatives of one object (reviews-v3.yaml, reviews-50-v3.yaml) may lie in one directory: each
-// is checked on its own, and the last one stands for the set.
-std::vector<policy::Object> without_repeats(const std::vector<policy::Object>& objects) {
-  std::map<policy::ObjectId, size_t> last;
-  for (size_t i = 0; i < objects.size(); ++i) last[objects[i].id] = i;
-  std::vector<policy::Object> unique;
-  for (size_t i = 0; i < objects.size(); ++i) {
-    if (last[objects[i].id] == i) unique.push_back(objects[i]);
-  }
-  return unique;
-}
 
 policy::Diagnostics check(const std::vector<policy::Object>& objects) {
   policy::Diagnostics diagnostics;
@@ -40,7 +23,7 @@ policy::Diagnostics check(const std::vector<policy::Object>& objects) {
   }
   if (policy::has_errors(diagnostics)) return diagnostics;
   policy::Diagnostics of_the_set;
-  const policy::Model model = policy::load_model(without_repeats(objects), of_the_set);
+  const policy::Model model = policy::load_model(last_of_each(objects), of_the_set);
   if (policy::has_errors(of_the_set)) return of_the_set;
   diagnostics = std::move(of_the_set);
   policy::IdTable ids;

@@ -15,10 +15,19 @@ int run_diff(const Invocation& invocation);
 int run_validate(const Invocation& invocation);  // offline
 int run_pod(const Invocation& invocation);       // pod add, pod remove, pod list
 int run_endpoints(const Invocation& invocation);
+int run_explain(const Invocation& invocation);
 int run_uneject(const Invocation& invocation);
 int run_status(const Invocation& invocation);
+int run_doctor(const Invocation& invocation);
 int run_drain(const Invocation& invocation);
 int run_detach(const Invocation& invocation);
+int run_flows(const Invocation& invocation);
+int run_flows_reset(const Invocation& invocation);
+int run_guard(const Invocation& invocation);  // guard attach, detach, list, status, deny, limit
+int run_acceleration(const Invocation& invocation);  // acceleration, acceleration test
+int run_top(const Invocation& invocation);
+int run_traces(const Invocation& invocation);
+int run_trace(const Invocation& invocation);
 int run_completion(const Invocation& invocation);
 
 }  // namespace np::nodectl

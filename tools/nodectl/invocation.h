@@ -19,6 +19,7 @@ struct Invocation {
   std::string verb;
   std::string run_dir;
   std::string ns = "default";
+  bool has_namespace = false;  // -n was given
   Output output = Output::kTable;
 
   std::vector<std::string> files;  // -f
@@ -33,10 +34,33 @@ struct Invocation {
   std::string pod_ifname;
   std::map<std::string, std::string> pod_labels;
 
+  std::string from, to;  // explain
+  std::string method = "GET", path = "/";
+  std::vector<std::string> headers;  // -H
+
   std::string service;
   std::string address;  // uneject
   std::string shell;
-  bool all = false;  // detach --all
+  std::string instance;  // doctor
+  bool all = false;      // detach --all
+
+  uint64_t window_us = 30'000'000;  // flows reset
+
+  std::string sort;  // top
+  uint64_t interval_us = 2'000'000;
+  uint32_t count = 0;  // refreshes; 0: until it is ended, or one when it is no terminal
+  bool is_batch = false;
+
+  std::string guard_ifname, guard_mode;       // guard attach, detach
+  std::vector<std::string> guard_sources;     // guard deny add, del
+  std::string guard_destination, guard_rate;  // guard limit; empty: list
+  bool guard_keeps = false;
+
+  std::string trace_id;
+  uint64_t min_duration_us = 0;  // traces
+  bool errors_only = false;
+  uint32_t limit = 20;
+  bool has_limit = false;  // --limit was given
 };
 
 // Parses argv. When there is nothing to run (--help, wrong usage) `exit_code` is the answer and

@@ -2,9 +2,13 @@
 #include "output.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/printable.h"
 
 namespace np::nodectl {
 namespace {
@@ -26,11 +30,23 @@ std::string quoted(const Json& scalar) {
   return scalar.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// A key of a policy or a label mostly is a plain word; between quotes any text is a key.
+std::string key_text(const std::string& key) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
+  constexpr std::string_view kOthers = "0123456789-./";
+  const auto is_plain = [&](char c) {
+    return kLetters.find(c) != std::string_view::npos || kOthers.find(c) != std::string_view::npos;
+  };
+  const bool is_word = !key.empty() && kLetters.find(key.front()) != std::string_view::npos &&
+                       std::all_of(key.begin(), key.end(), is_plain);
+  return is_word ? key : quoted(Json(key));
+}
+
 void append_yaml(std::string& out, const Json& value, const std::string& indent) {
   if (value.is_object() && !value.empty()) {
     for (const auto& [key, item] : value.items()) {
       const bool is_block = item.is_structured() && !item.empty();
-      out += indent + key + ":" + (is_block ? "\n" : " " + quoted(item) + "\n");
+      out += indent + key_text(key) + ":" + (is_block ? "\n" : " " + quoted(item) + "\n");
       if (is_block) append_yaml(out, item, item.is_array() ? indent : indent + "  ");
     }
     return;
@@ -92,6 +108,20 @@ std::string time_text(uint64_t unix_ns) {
   return std::string(text, length);
 }
 
+std::string duration_text(int64_t us) {
+  constexpr int64_t kMs = 1000;
+  constexpr int64_t kSecond = 1000 * kMs;
+  std::array<char, 32> text{};
+  if (us < kMs) {
+    std::snprintf(text.data(), text.size(), "%lldus", static_cast<long long>(us));
+  } else if (us < kSecond) {
+    std::snprintf(text.data(), text.size(), "%.1fms", static_cast<double>(us) / kMs);
+  } else {
+    std::snprintf(text.data(), text.size(), "%.2fs", static_cast<double>(us) / kSecond);
+  }
+  return text.data();
+}
+
 std::string to_yaml(const Json& value) {
   std::string text;
   append_yaml(text, value, "");
@@ -99,12 +129,17 @@ std::string to_yaml(const Json& value) {
 }
 
 void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  const std::string shown = with_unseen_escaped(text);
+  std::fwrite(shown.data(), 1, shown.size(), stdout);
+}
+
+void complain(const std::string& text) {
+  std::fprintf(stderr, "%s\n", with_unseen_escaped(text).c_str());
 }
 
 void print_warnings(const Json& warnings) {
   for (const Json& warning : warnings) {
-    std::fprintf(stderr, "Warning: %s\n", warning.get<std::string>().c_str());
+    complain("Warning: " + warning.get<std::string>());
   }
 }
 

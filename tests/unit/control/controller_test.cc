@@ -255,6 +255,22 @@ TEST_F(ControllerTest, RateLimitsSayWhetherTheyActAndHowFar) {
   EXPECT_EQ(text("quota", "q"), "in effect");
 }
 
+// People and the dashboard's graph look for what acts on a service.
+TEST_F(ControllerTest, OurOwnKindsSayOnWhichHostsTheyAct) {
+  apply(service("reviews") +
+        "---\napiVersion: nodeproxy.dev/v1\nkind: TrafficPolicy\nmetadata: {name: t}\n"
+        "spec: {host: reviews, limits: {maxConnections: 1}}\n"
+        "---\napiVersion: nodeproxy.dev/v1\nkind: RateLimit\nmetadata: {name: l}\n"
+        "spec: {services: [{host: reviews}], rules: [{name: r, windows: [{requests: 1, per: 1s}]}]}"
+        "\n");
+  for (const auto& [kind, name] : {std::pair("TrafficPolicy", "t"), {"RateLimit", "l"}}) {
+    const policy::ObjectId id{"nodeproxy.dev", kind, "default", name};
+    EXPECT_THAT(controller_->statuses().of(id).hosts,
+                ElementsAre("reviews.default.svc.cluster.local"))
+        << kind;
+  }
+}
+
 // ---- pods -------------------------------------------------------------------------------------
 
 TEST_F(ControllerTest, APodIsKnownBeforeItIsCaptured) {

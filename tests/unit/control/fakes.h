@@ -41,6 +41,10 @@ class FakeDaemon : public SnapshotSink,
                    public CaptureTable,
                    public PodAttacher,
                    public CounterSource,
+                   public NodeInspector,
+                   public FlowResetter,
+                   public Reporter,
+                   public OverloadSource,
                    public Lifecycle {
  public:
   std::vector<std::string> journal;
@@ -49,7 +53,12 @@ class FakeDaemon : public SnapshotSink,
   std::vector<SocketAddress> listening;
   uint64_t capture_generation = 0;
   std::vector<PodState> pods;
+  std::vector<Check> node;  // what the supervisor finds
   bool drained = false;
+  Duration reset_window{};
+  OverloadStatus load;
+  OverloadStatus overload() override { return load; }
+  std::string open_connections = R"({"connections":[]})";
 
   Seams seams() {
     Seams all;
@@ -59,6 +68,10 @@ class FakeDaemon : public SnapshotSink,
     all.attacher = this;
     all.counters = this;
     all.lifecycle = this;
+    all.inspector = this;
+    all.resetter = this;
+    all.reporter = this;
+    all.overload = this;
     return all;
   }
 
@@ -109,6 +122,15 @@ class FakeDaemon : public SnapshotSink,
     return all;
   }
   std::vector<std::string> probe_report() override { return {"tcx: found"}; }
+  Result<std::vector<Check>> inspect() override {
+    NP_TRY(called("inspect"));
+    return node;
+  }
+  void reset_uncaptured_flows(Duration window) override { reset_window = window; }
+  std::string overview() override { return "{}"; }
+  std::string traces(const TraceFilter&) override { return "[]"; }
+  std::string trace(const std::string&) override { return ""; }
+  std::string connections() override { return open_connections; }
   Result<void> drain() override {
     drained = true;
     return ok();

@@ -79,8 +79,8 @@ TEST_F(VerbsTest, AnErrorNamesFileLineAndField) {
 }
 
 TEST_F(VerbsTest, OnlyThoseWhoMayWriteChangeAnything) {
-  for (const char* verb :
-       {"apply", "create", "replace", "delete", "pod-add", "pod-remove", "drain", "detach"}) {
+  for (const char* verb : {"apply", "create", "replace", "delete", "pod-add", "pod-remove", "drain",
+                           "detach", "flows-reset"}) {
     const Json answer = ask({{"verb", verb}}, false);
     EXPECT_FALSE(answer["ok"].get<bool>()) << verb;
     EXPECT_THAT(answer["error"].get<std::string>(), HasSubstr("uid 1000 may not")) << verb;
@@ -102,6 +102,15 @@ TEST_F(VerbsTest, StatusTellsTheProcess) {
 TEST_F(VerbsTest, DrainReachesTheDaemon) {
   EXPECT_TRUE(ask({{"verb", "drain"}})["ok"].get<bool>());
   EXPECT_TRUE(daemon_.drained);
+}
+
+TEST_F(VerbsTest, FlowsResetIsBounded) {
+  EXPECT_TRUE(ask({{"verb", "flows-reset"}, {"window_ms", 5000}})["ok"].get<bool>());
+  EXPECT_EQ(daemon_.reset_window, std::chrono::seconds(5));
+  for (const Json& wrong : {Json(0), Json(999), Json(3'600'001), Json("5s"), Json(-1)}) {
+    EXPECT_FALSE(ask({{"verb", "flows-reset"}, {"window_ms", wrong}})["ok"].get<bool>()) << wrong;
+  }
+  EXPECT_EQ(daemon_.reset_window, std::chrono::seconds(5));
 }
 
 TEST_F(VerbsTest, WrongArgumentsAreRefused) {

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "codec_harness.h"
+#include "http/h1_fields.h"
 
 namespace np::http {
 namespace {
@@ -38,6 +39,28 @@ TEST(H1WriteRequest, Plain) {
   head.fields = fields;
   EXPECT_EQ(harness.request(head),
             "GET /a?b HTTP/1.1\r\nhost: svc:80\r\nAccept: */*\r\nX: \r\n\r\n");
+}
+
+// Field lines that were read go out as they came, whatever lies between them; others are put right.
+TEST(H1WriteRequest, LinesThatWereReadGoOutAsTheyCame) {
+  HeadMemory memory;
+  FieldSummary summary;
+  const std::string lines =
+      "Accept: */*\r\nX-One:  two blanks\r\nx-two: b \r\nConnection: x-gone\r\nX-Gone: 1\r\n"
+      "Cookie: a=b; c\r\nx-three:none\r\nX-Empty: \r\nx-end: \xc3\xa9\r\n";
+  ASSERT_FALSE(read_fields(lines, Section::kRequestHead, memory, summary).is_refused());
+  std::string told;
+  for (const Field& field : memory.fields) told += field.is_line ? '=' : '~';
+  EXPECT_EQ(told, "=~~=~==");
+  std::vector<Field> fields(memory.fields.begin(), memory.fields.end());
+  fields.insert(fields.begin() + 1, Field{"x-ours", "1"});
+  Head head = get_request();
+  head.authority = "a";
+  head.fields = fields;
+  CodecHarness harness(Role::kClient);
+  EXPECT_EQ(harness.request(head),
+            "GET / HTTP/1.1\r\nhost: a\r\nAccept: */*\r\nx-ours: 1\r\nX-One: two blanks\r\n"
+            "x-two: b\r\nCookie: a=b; c\r\nx-three: none\r\nX-Empty: \r\nx-end: \xc3\xa9\r\n\r\n");
 }
 
 TEST(H1WriteRequest, Bodies) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -70,6 +71,31 @@ TEST_F(WorkerRequestsTest, ServesTheClosedListOnly) {
   for (const uint32_t kind : {0U, 1U, 2U, 15U, 24U, 32U, 33U, 0xffffffffU}) {
     EXPECT_FALSE(survives(message(static_cast<link::Kind>(kind), ""))) << kind;
   }
+}
+
+TEST_F(WorkerRequestsTest, WithoutCaptureThereIsNothingToAccelerate) {
+  for (const auto kind : {link::Kind::kTestAcceleration, link::Kind::kGetAcceleration}) {
+    EXPECT_TRUE(survives(message(kind, std::string(4, 0))));
+    const link::Answer refused = answer();
+    EXPECT_EQ(refused.is_error, 1U);
+    EXPECT_EQ(link::get_text(refused.detail), "the daemon runs with --no-capture");
+  }
+}
+
+TEST_F(WorkerRequestsTest, AWorkerWithoutCaptureHearsOfTheKernelOnly) {
+  EXPECT_TRUE(survives(message(link::Kind::kCheckNode, std::string(4, 0))));
+  LinkChannel theirs(Fd(theirs_.release()));
+  const Result<LinkMessage> first = theirs.receive(Duration(0));
+  ASSERT_TRUE(first);
+  ASSERT_EQ(first->kind, link::Kind::kNodeChecks);
+  std::string text(first->as<link::NodeChecks>()->bytes, '\0');
+  ASSERT_EQ(::pread(first->fd.get(), text.data(), text.size(), 0),
+            static_cast<ssize_t>(text.size()));
+  EXPECT_EQ(text.rfind("0\tok\tkernel\trelease\tLinux ", 0), 0U) << text;
+  EXPECT_EQ(text.back(), '\n');
+  const Result<LinkMessage> last = theirs.receive(Duration(0));
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->as<link::Answer>()->is_error, 0U);
 }
 
 TEST_F(WorkerRequestsTest, MalformedMessagesAreRefused) {

@@ -93,6 +93,24 @@ TEST_F(CompileClusterTest, StaticEndpointsTakeLabelsFromTheirPods) {
   EXPECT_EQ(v1->endpoints[0].pod_id, world.snapshot->pod_id(ip("10.1.0.1")));
   EXPECT_EQ(v1->endpoints[1].pod_id, 0U);
   EXPECT_EQ(v1->endpoints[1].weight, 3U);
+  EXPECT_EQ(v1->endpoints[0].workload.app, "reviews");
+  EXPECT_EQ(v1->endpoints[0].workload.version, "v1");
+  EXPECT_EQ(v1->endpoints[1].workload.version, "v1") << "by its own labels";
+}
+
+// The labels of the endpoint go before those of its pod, for its name, too.
+TEST_F(CompileClusterTest, AStaticEndpointIsToldByItsOwnLabels) {
+  world.model.services[0].selector.clear();
+  StaticEndpoint renamed;
+  renamed.host = kReviews;
+  renamed.address = "10.1.0.1";
+  renamed.ports = {{"http", 9099}};
+  renamed.labels = {{"version", "canary"}};
+  world.model.endpoints = {renamed};
+  world.compile();
+  const Endpoint& endpoint = world.cluster(kWhole)->endpoints.at(0);
+  EXPECT_EQ(endpoint.workload.app, "reviews");
+  EXPECT_EQ(endpoint.workload.version, "canary");
 }
 
 TEST_F(CompileClusterTest, SubsetsByNameAndTheirPolicies) {
@@ -299,6 +317,52 @@ TEST_F(CompileClusterTest, DestinationPorts) {
   EXPECT_EQ(world.destination(kReviewsAddress, "/open"), "null");
   EXPECT_TRUE(world.found(Level::kWarning, "VirtualService default/r", "no port 7003"));
   EXPECT_TRUE(world.found(Level::kWarning, "VirtualService default/r", "several ports"));
+}
+
+// Limits in shadow mode leave those in force where they are. Behind other limits of its own API
+// they would never be in force, so they look on at nothing.
+TEST_F(CompileClusterTest, LimitsInShadowModeStandBesideThoseInForce) {
+  world.destination_rule("d", kReviews, {}).policy = pool_of(11);
+  world.virtual_service("r", {kReviews}, {rule("all", {}, {to_subset(kReviews, "")})});
+  const auto add = [&](const char* name, uint32_t max_connections, bool shadow) {
+    HostTraffic& traffic = world.model.traffic.emplace_back();
+    traffic.origin = world.origin("TrafficPolicy", name);
+    traffic.host = kReviews;
+    traffic.limits.emplace().max_connections = max_connections;
+    traffic.limits_shadow = shadow;
+  };
+  add("rehearsal", 2, true);
+  world.compile();
+  const Cluster* cluster = world.cluster(kWhole);
+  EXPECT_EQ(cluster->pool.max_connections, 11U);
+  ASSERT_TRUE(cluster->shadow_limits);
+  EXPECT_EQ(cluster->shadow_limits->pool.max_connections, 2U);
+  EXPECT_EQ(cluster->shadow_limits->object, "TrafficPolicy default/rehearsal");
+  add("enforced", 5, false);
+  add("late", 1, true);
+  world.compile();
+  cluster = world.cluster(kWhole);
+  EXPECT_EQ(cluster->pool.max_connections, 5U);
+  EXPECT_EQ(cluster->shadow_limits->pool.max_connections, 2U);
+  world.model.traffic.erase(world.model.traffic.begin());
+  world.compile();
+  EXPECT_FALSE(world.cluster(kWhole)->shadow_limits);
+}
+
+// Unlike limits: there is one set of rows of failures for an endpoint.
+TEST_F(CompileClusterTest, EjectionInShadowModeReplacesAnotherAndSaysSo) {
+  world.virtual_service("r", {kReviews}, {rule("all", {}, {to_subset(kReviews, "")})});
+  HostTraffic& traffic = world.model.traffic.emplace_back();
+  traffic.origin = world.origin("TrafficPolicy", "rehearsal");
+  traffic.host = kReviews;
+  traffic.outlier.emplace().shadow = true;
+  world.compile();
+  EXPECT_FALSE(
+      world.found(Level::kWarning, "TrafficPolicy default/rehearsal", "nobody is ejected"));
+  world.destination_rule("d", kReviews, {}).policy.outlier.emplace();
+  world.compile();
+  EXPECT_TRUE(world.cluster(kWhole)->outlier->shadow);
+  EXPECT_TRUE(world.found(Level::kWarning, "TrafficPolicy default/rehearsal", "nobody is ejected"));
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ faults:
   EXPECT_EQ(policy.host, "ratings.default.svc.cluster.local");
   EXPECT_EQ(policy.subset, "v1");
   EXPECT_TRUE(policy.limits->scope_node);
-  EXPECT_TRUE(policy.limits->shadow);
+  EXPECT_TRUE(policy.limits_shadow);
   EXPECT_EQ(policy.limits->max_connections, 3U);
   EXPECT_EQ(policy.limits->max_pending_requests, 0U);
   EXPECT_EQ(policy.limits->max_requests, 9U);
@@ -118,6 +118,29 @@ latencyEjection: {}
 TEST(PolicyLoadTrafficPolicy, ASplitIsOfTheWholeHost) {
   Loaded got = traffic("host: a\nsubset: v1\nsticky: {cookie: user}\n");
   EXPECT_TRUE(got.says("f.yaml:7: ", "not legal together with subset")) << got.text();
+}
+
+TEST(PolicyLoadTrafficPolicy, AccelerationIsAskedForByName) {
+  for (const char* none : {"host: a\n", "host: a\nacceleration: none\n"}) {
+    Loaded got = traffic(none);
+    ASSERT_EQ(got.model.traffic.size(), 1U);
+    EXPECT_FALSE(got.model.traffic[0].asks_acceleration);
+    EXPECT_TRUE(got.diagnostics.empty()) << got.text();
+  }
+  Loaded got = traffic("host: a\nacceleration: sockmap\n");
+  ASSERT_EQ(got.model.traffic.size(), 1U) << got.text();
+  EXPECT_TRUE(got.model.traffic[0].asks_acceleration);
+  EXPECT_TRUE(got.says("f.yaml:6: ", "no data path is built yet")) << got.text();
+}
+
+TEST(PolicyLoadTrafficPolicy, AccelerationIsOfTheWholeHost) {
+  Loaded wrong = traffic("host: a\nacceleration: xdp\n");
+  EXPECT_TRUE(wrong.says("f.yaml:6: ", "found xdp; allowed: none, sockmap")) << wrong.text();
+  for (const char* narrowed : {"subset: v1", "labels: {version: v1}"}) {
+    Loaded got = traffic(std::string("host: a\nacceleration: sockmap\n") + narrowed + "\n");
+    EXPECT_TRUE(got.model.traffic.empty());
+    EXPECT_TRUE(got.says("f.yaml:6: ", "not legal together with subset")) << got.text();
+  }
 }
 
 TEST(PolicyLoadTrafficPolicy, TheExamplesLoad) {

@@ -63,6 +63,34 @@ TEST(AdmissionGroup, WhoLeavesTheLineFreesItsPlace) {
   EXPECT_EQ(group.counts().running, 0U);
 }
 
+TEST(AdmissionGroup, WhoOfferedItsPlaceIsRefusedWhenItIsNeeded) {
+  NodeState node(1, {});
+  AdmissionGroup& group = node.admission(1, 0);
+  group.configure(limits(1, 2, policy::kUnlimited), 0);
+  std::array<WaitNode, 6> nodes;
+  for (size_t i = 0; i < 3; ++i) (void)group.admit(nodes[i], true);
+  group.offer_place(nodes[2]);
+  group.offer_place(nodes[2]);
+  EXPECT_EQ(group.admit(nodes[3], true), Admission::kWaiting);
+  EXPECT_EQ(node.mailbox(0).take(), &nodes[2]);
+  EXPECT_FALSE(group.arrived(nodes[2]));
+  EXPECT_EQ(group.admit(nodes[4], true), Admission::kTooManyPending);
+  EXPECT_EQ(group.counts().rejected, 2U);
+  // One that is refused may leave before it hears of it.
+  group.offer_place(nodes[3]);
+  EXPECT_EQ(group.admit(nodes[5], true), Admission::kWaiting);
+  group.leave(nodes[3]);
+  EXPECT_EQ(node.mailbox(0).take(), nullptr);
+  EXPECT_EQ(group.counts().running, 1U);
+  // Its turn has come: the place was its own.
+  group.offer_place(nodes[1]);
+  group.end(0);
+  EXPECT_EQ(node.mailbox(0).take(), &nodes[1]);
+  EXPECT_TRUE(group.arrived(nodes[1]));
+  EXPECT_EQ(group.admit(nodes[4], true), Admission::kWaiting);
+  EXPECT_EQ(group.admit(nodes[2], true), Admission::kTooManyPending);
+}
+
 TEST(AdmissionGroup, MoreRoomByPolicyLetsTheLineIn) {
   NodeState node(1, {});
   AdmissionGroup& group = node.admission(1, 0);

@@ -10,10 +10,13 @@
 #include <cstring>
 #include <new>
 
+#include "metrics/record_ring.h"
+#include "metrics/shard_recorder.h"
 #include "proxy/counters.h"
 #include "proxy/engine.h"
 #include "proxy/pipe.h"
 #include "tests/support/check_fixture.h"
+#include "tests/support/engine_loop.h"
 #include "tests/support/policy_fixture.h"
 
 namespace {
@@ -43,116 +46,19 @@ namespace {
 using proxy::Action;
 using proxy::TransportEvent;
 
-constexpr char kService[] = "10.96.0.10:80";
-
-// Receive buffers as a shard has them: a fixed set that comes and goes.
-class Buffers : public BufferOwner {
- public:
-  Buffers() {
-    for (size_t i = 0; i < all_.size(); ++i) {
-      all_[i].owner = this;
-      all_[i].data = bytes_[i].data();
-      all_[i].size_bytes = static_cast<uint32_t>(bytes_[i].size());
-      free_[free_count_++] = &all_[i];
-    }
-  }
-  Slice fill(std::string_view text) {
-    Buffer* buffer = free_[--free_count_];
-    std::memcpy(buffer->data, text.data(), text.size());
-    return {BufferRef(buffer), {buffer->data, text.size()}};
-  }
-  void recycle(Buffer* buffer) override { free_[free_count_++] = buffer; }
-  size_t free_count() const { return free_count_; }
-
- private:
-  std::array<std::array<char, 4096>, 32> bytes_;
-  std::array<Buffer, 32> all_;
-  std::array<Buffer*, 32> free_{};
-  size_t free_count_ = 0;
+struct Counting {
+  Counting() { g_counting = true; }
+  ~Counting() { g_counting = false; }
 };
-
-// One client, one origin, both kept; everything the engine sends is counted and forgotten.
-class Loop {
- public:
-  explicit Loop(PolicyFixture& policy) {
-    proxy::EngineConfig config;
-    config.counters = &counters;
-    engine_ = std::make_unique<proxy::Engine>(config);
-    actions_.reserve(64);
-    engine_->set_snapshot(policy.snapshot, now_, actions_);
-    proxy::Accepted accepted;
-    accepted.captured = true;
-    accepted.local = SocketAddress::parse(kService).value();
-    accepted.peer = SocketAddress::parse("10.0.0.9:4000").value();
-    client_ = engine_->accept(accepted, now_, actions_);
-    act();
-  }
-
-  void exchange(std::string_view request, std::string_view answer) {
-    now_ += std::chrono::microseconds(100);
-    receive(client_, request);
-    if (!opened_) {
-      TransportEvent event;
-      event.kind = TransportEvent::Kind::kOpened;
-      opened_ = true;
-      step(origin_, event);
-    }
-    const uint64_t asked = counters.upstream_rq_total;
-    if (std::exchange(asked_, asked) != asked) receive(origin_, answer);
-    if (engine_->next_deadline() <= now_) {
-      g_counting = true;
-      engine_->on_time(now_, actions_);
-      g_counting = false;
-      act();
-    }
-  }
-
-  proxy::EngineCounters counters{};
-  Buffers buffers;
-
- private:
-  void receive(proxy::ConnectionId id, std::string_view bytes) {
-    TransportEvent event;
-    event.kind = TransportEvent::Kind::kReceived;
-    event.data = buffers.fill(bytes);
-    step(id, event);
-  }
-  void step(proxy::ConnectionId id, const TransportEvent& event) {
-    g_counting = true;
-    engine_->on_transport(id, event, now_, actions_);
-    g_counting = false;
-    act();
-  }
-  void act() {
-    for (size_t i = 0; i < actions_.size(); ++i) {
-      if (actions_[i].kind == Action::Kind::kConnect) origin_ = actions_[i].connection;
-      if (actions_[i].kind != Action::Kind::kSend) continue;
-      TransportEvent event;
-      event.kind = TransportEvent::Kind::kSent;
-      for (uint32_t n = 0; n < actions_[i].iov_count; ++n) {
-        event.sent_bytes += actions_[i].iov[n].iov_len;
-      }
-      g_counting = true;
-      engine_->on_transport(actions_[i].connection, event, now_, actions_);
-      g_counting = false;
-    }
-    actions_.clear();
-  }
-
-  std::unique_ptr<proxy::Engine> engine_;
-  proxy::ActionList actions_;
-  proxy::ConnectionId client_, origin_;
-  bool opened_ = false;
-  uint64_t asked_ = 0;
-  Instant now_{std::chrono::seconds(10)};
-};
+using Loop = EngineLoop<Counting>;
+constexpr const char* kService = kLoopService;
 
 void run(policy::Route& route, PolicyFixture& policy, const std::string& request,
-         const std::string& answer, uint64_t refused = 0) {
+         const std::string& answer, uint64_t refused = 0, proxy::EngineConfig config = {}) {
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
   policy.capture(kService, &table);
-  Loop loop(policy);
+  Loop loop(policy, config);
   for (int i = 0; i < 1000; ++i) loop.exchange(request, answer);  // warm
   g_allocations = 0;
   for (int i = 0; i < 100'000; ++i) loop.exchange(request, answer);
@@ -377,6 +283,101 @@ TEST(Allocation, NoneForRequestsThatAreRefused) {
   // One request each 0.1 ms, one of them each second is granted.
   run(policy.add_route(&cluster), policy, "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 101'000 - 11);
+}
+
+constexpr char kGet[] = "GET /products?id=7 HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+constexpr char kAnswer[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+TEST(Allocation, NoneWithLimitsAndEjectionInForce) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80", "10.1.0.1:81"});
+  cluster.pool.max_connections = 10;
+  cluster.pool.max_pending_requests = 10;
+  cluster.pool.max_requests = 10;
+  cluster.pool.max_retries = 3;
+  cluster.outlier.emplace();
+  cluster.outlier->interval = std::chrono::hours(1);  // a sweep makes lists, and is no request
+  cluster.outlier->success_rate.emplace();
+  cluster.outlier->latency.emplace();
+  cluster.endpoints.pop_back();  // the loop has one origin
+  run(policy.add_route(&cluster), policy, kGet, kAnswer);
+}
+
+TEST(Allocation, NoneForAThousandEndpointsAndRoutes) {
+  PolicyFixture policy;
+  policy::Cluster& cluster = policy.add_cluster("c", {"10.1.0.1:80"});
+  policy::Cluster& others = policy.add_cluster("others", {});
+  PrefixTable& table = policy.add_table();
+  for (int i = 0; i < 1000; ++i) {
+    table.entries.push_back({"/route/" + std::to_string(i), &policy.add_route(&others)});
+  }
+  table.entries.push_back({"/", &policy.add_route(&cluster)});
+  policy.capture(kService, &table);
+  Loop loop(policy);
+  for (int i = 0; i < 1000; ++i) loop.exchange(kGet, kAnswer);
+  g_allocations = 0;
+  for (int i = 0; i < 100'000; ++i) loop.exchange(kGet, kAnswer);
+  EXPECT_EQ(g_allocations, 0U);
+  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U);
+}
+
+TEST(Allocation, NoneForAClientThatConnectsForEachRequest) {
+  PolicyFixture policy;
+  policy::Route& route = policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"}));
+  PrefixTable& table = policy.add_table();
+  table.entries.push_back({"/", &route});
+  policy.capture(kService, &table);
+  Loop loop(policy);
+  const auto visit = [&] {
+    loop.exchange(kGet, kAnswer);
+    loop.reconnect();
+  };
+  for (int i = 0; i < 1000; ++i) visit();
+  g_allocations = 0;
+  for (int i = 0; i < 100'000; ++i) visit();
+  std::printf("allocations per connection: %.2f\n", static_cast<double>(g_allocations) / 100'000);
+  EXPECT_EQ(g_allocations, 0U);
+  EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U);
+}
+
+// Counted by kind, each a trace and a line of the log: everything that a request can be told to.
+TEST(Allocation, NoneForRequestsThatAreToldToAll) {
+  const auto memory = std::make_unique<metrics::ShardSeries>();
+  const auto ring = std::make_unique<metrics::RecordRing>();
+  metrics::RecordRules rules;
+  rules.log = rules.trace = true;
+  metrics::ShardRecorder recorder(*memory, *memory, *ring, rules, 1);
+  PolicyFixture policy;
+  proxy::EngineConfig config;
+  config.observer = &recorder;
+  config.tracing.enabled = true;
+  config.tracing.per_million = 1'000'000;
+  size_t told = 0;
+  class Draining final : public RequestObserver {
+   public:
+    Draining(metrics::ShardRecorder& to, metrics::RecordRing& ring, size_t& told)
+        : to_(to), ring_(ring), told_(told) {}
+    void on_policy() override { to_.on_policy(); }
+    ClusterCounters& cluster_counters(std::string_view name) override {
+      return to_.cluster_counters(name);
+    }
+    void on_opened(const RequestReport& report, const ReportSource& source) override {
+      to_.on_opened(report, source);
+    }
+    void on_ended(const RequestReport& report, const ReportSource& source) override {
+      to_.on_ended(report, source);
+      ring_.drain(1, [this](std::string_view) { ++told_; });
+    }
+
+   private:
+    metrics::ShardRecorder& to_;
+    metrics::RecordRing& ring_;
+    size_t& told_;
+  } draining(recorder, *ring, told);
+  config.observer = &draining;
+  run(policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"})), policy, kGet, kAnswer, 0,
+      config);
+  EXPECT_EQ(told, 101'000U);
 }
 
 }  // namespace

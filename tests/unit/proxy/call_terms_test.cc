@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What callers ask for in x-envoy- fields: as values, and as the engine acts on it (traffic-
 // semantics 3.5, 3.6, 4.4).
-#include "proxy/call_terms.h"
+#include "policy/call_terms.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 namespace np::test {
 namespace {
 
-using proxy::CallTerms;
+using policy::CallTerms;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -27,7 +27,7 @@ constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 constexpr char kFail[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown";
 
 CallTerms asked(const policy::Route& route, std::vector<Field> fields) {
-  return proxy::terms_for_caller(route, fields, kRetriesMax);
+  return policy::terms_for_caller(route, fields, kRetriesMax);
 }
 
 TEST(CallTerms, RouteAlone) {
@@ -35,13 +35,13 @@ TEST(CallTerms, RouteAlone) {
   route.timeout = seconds(5);
   route.retry.per_try_timeout = seconds(5);  // not below the whole: dropped
   route.retry.on = policy::kRetry5xx;
-  CallTerms terms = proxy::terms_of_route(route);
+  CallTerms terms = policy::terms_of_route(route);
   EXPECT_EQ(terms.timeout, seconds(5));
   EXPECT_EQ(terms.per_try_timeout, Duration::zero());
   EXPECT_EQ(terms.retry_on, 0U);  // without tries the conditions mean nothing
   route.retry.attempts = 2;
   route.retry.per_try_timeout = seconds(2);
-  terms = proxy::terms_of_route(route);
+  terms = policy::terms_of_route(route);
   EXPECT_EQ(terms.per_try_timeout, seconds(2));
   EXPECT_EQ(terms.retries, 2U);
   EXPECT_EQ(terms.retry_on, policy::kRetry5xx);
@@ -111,11 +111,11 @@ TEST(CallTerms, WhatIsNoValueIsPassedOver) {
 }
 
 TEST(CallTerms, OnlyFieldsThatAskForSomethingEndHere) {
-  EXPECT_TRUE(proxy::is_call_term("X-Envoy-Max-Retries"));
-  EXPECT_TRUE(proxy::is_call_term("x-envoy-retry-grpc-on"));
+  EXPECT_TRUE(policy::is_call_term("X-Envoy-Max-Retries"));
+  EXPECT_TRUE(policy::is_call_term("x-envoy-retry-grpc-on"));
   for (const char* name : {"x-envoy-", "x-envoy-max-retries2", "x-envoy-attempt-count", "x", "",
                            "y-envoy-max-retries", "x-envoy-overloaded"}) {
-    EXPECT_FALSE(proxy::is_call_term(name)) << name;
+    EXPECT_FALSE(policy::is_call_term(name)) << name;
   }
 }
 

@@ -67,7 +67,7 @@ class Ejection : public ::testing::Test {
   Permit ask(size_t i) { return health->ask(at(i), *cluster->outlier, standing()); }
   void advance(Duration by) {
     const Instant end = now + by;
-    for (Instant next = health->next_sweep(); next <= end; next = health->sweep(now, 0)) {
+    for (Instant next = health->next_sweep(); next <= end; next = health->sweep(now, 0).next) {
       now = std::max(now, next);
     }
     now = end;
@@ -250,7 +250,7 @@ TEST_F(Ejection, UnejectByHand) {
   const auto events = node.take_events();
   ASSERT_EQ(events.size(), 2U);
   EXPECT_EQ(events[0].kind, EjectionEvent::Kind::kEjected);
-  EXPECT_EQ(events[0].last.status, 500);
+  EXPECT_EQ(events[0].last->status, 500);
   EXPECT_EQ(events[1].kind, EjectionEvent::Kind::kUnejected);
 }
 

@@ -69,6 +69,36 @@ class EngineAdmission : public ::testing::Test {
   EngineRig second{&node, 1};
 };
 
+// Whether it has left or only closed its half: it is served, unless its place is needed.
+TEST_F(EngineAdmission, WhoSendsFinInTheLineGivesWay) {
+  limit(1, 2);
+  first.use(policy);
+  second.use(policy);
+  Socket& a = ask(first);
+  open_all(first);
+  Socket& b = ask(first);
+  Socket& c = ask(first);
+  first.finish(c);
+  first.finish(a);  // runs, and may read on
+  EXPECT_EQ(first.take(c), "");
+  Socket& d = ask(second);  // finds the line full
+  EXPECT_EQ(second.take(d), "");
+  EXPECT_EQ(wakes.asked, std::vector<uint32_t>{0});
+  first.wake();
+  const std::string refusal = first.take(c);
+  EXPECT_THAT(refusal, StartsWith("HTTP/1.1 503 "));
+  EXPECT_THAT(refusal, HasSubstr("x-envoy-overloaded: true"));
+  EXPECT_TRUE(c.closed && !c.aborted);
+  EXPECT_EQ(first.counters().upstream_rq_pending_overflow, 1U);
+  EXPECT_THAT(second.take(ask(second)), StartsWith("HTTP/1.1 503 "));  // nobody gives way any more
+  first.finish(b);
+  first.send(first.upstream(0), kOk);
+  EXPECT_THAT(first.take(a), StartsWith("HTTP/1.1 200"));
+  first.send(first.upstream(0), kOk);
+  EXPECT_THAT(first.take(b), StartsWith("HTTP/1.1 200"));
+  EXPECT_TRUE(first.is_balanced());
+}
+
 TEST_F(EngineAdmission, OneRunsOneWaitsTheRestGet503AtOnce) {
   limit(1, 1);
   first.use(policy);

@@ -56,6 +56,56 @@ TEST_F(EngineFlow, CutBodyAbortsTheClient) {
   EXPECT_TRUE(rig.is_balanced());
 }
 
+// What ends or goes on with the end of a send has to hear of it at once; the rest has time.
+TEST_F(EngineFlow, OnlySendsThatNothingWaitsForMayBeToldLate) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  EXPECT_TRUE(origin->told_late);
+  rig.send(*origin, kOk);
+  EXPECT_TRUE(client->told_late);
+  rig.send(*client, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  rig.send(*rig.upstreams().back(), kOk);
+  EXPECT_FALSE(client->told_late);
+  EXPECT_TRUE(client->closed);
+  auto [reader, source] = ask();
+  rig.send(*source, "HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + std::string(20000, 'a'));
+  EXPECT_FALSE(reader->told_late);  // the endpoint may be paused for it
+}
+
+// What a connection received in several pieces goes out in one send.
+TEST_F(EngineFlow, PiecesThatAreFollowedGoOutTogether) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send_followed(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab");
+  rig.send_followed(*origin, "cd");
+  EXPECT_EQ(rig.take(*client), "");
+  rig.send_owned(*origin, "ef");
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nabcdef"));
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 1U);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineFlow, WhatWasSaidToBeFollowedIsSentWhenNothingCame) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send_followed(*origin, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  EXPECT_EQ(rig.take(*client), "");
+  rig.wake();
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nab"));
+}
+
+// The first piece ends the connection: what follows it is nobody's.
+TEST_F(EngineFlow, PiecesBehindTheOneThatEndedTheConnectionAreDropped) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.send_followed(*origin, "nonsense\r\n\r\n");
+  rig.send_followed(*origin, "more");
+  rig.fail(*origin);
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 502"));
+  EXPECT_TRUE(origin->closed);
+  EXPECT_TRUE(rig.is_balanced());
+}
+
 TEST_F(EngineFlow, CutChunkedBodyGetsNoLastChunk) {
   rig.use(policy);
   auto [client, origin] = ask();
@@ -94,6 +144,39 @@ TEST_F(EngineFlow, ClientFinAfterTheRequestIsServed) {
   EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
   EXPECT_TRUE(client->closed);
   EXPECT_FALSE(client->aborted);
+}
+
+// It may have left: something that it may ignore is sent, which a socket that is gone resets.
+TEST_F(EngineFlow, ClientFinAWhileAfterTheRequestIsAskedWhetherItReadsOn) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.advance(proxy::EngineLimits().half_close_grace);
+  rig.finish(*client);
+  EXPECT_EQ(rig.take(*client), "HTTP/1.1 100 Continue\r\n\r\n");
+  EXPECT_EQ(rig.counters().downstream_rq_asked_for_client, 1U);
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), EndsWith("\r\n\r\nok"));
+  EXPECT_TRUE(client->closed);
+}
+
+TEST_F(EngineFlow, ClientThatLeftEndsItsRequestWithTheReset) {
+  rig.use(policy);
+  auto [client, origin] = ask();
+  rig.advance(proxy::EngineLimits().half_close_grace);
+  rig.finish(*client);
+  rig.fail(*client);
+  EXPECT_TRUE(origin->closed);
+  EXPECT_EQ(rig.counters().ended_client_gone, 1U);
+}
+
+TEST_F(EngineFlow, AnOldClientIsNotAsked) {
+  rig.use(policy);
+  auto [client, origin] = ask("GET /x HTTP/1.0\r\nHost: r\r\n\r\n");
+  rig.advance(proxy::EngineLimits().half_close_grace);
+  rig.finish(*client);
+  EXPECT_EQ(rig.take(*client), "");
+  rig.send(*origin, kOk);
+  EXPECT_THAT(rig.take(*client), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(EngineFlow, ClientFinInTheRequestCancelsIt) {

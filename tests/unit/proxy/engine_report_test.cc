@@ -24,6 +24,7 @@ struct Told {
 
 class Listener final : public RequestObserver {
  public:
+  void on_policy() override { ++policies; }
   ClusterCounters& cluster_counters(std::string_view name) override {
     return clusters[std::string(name)];
   }
@@ -45,7 +46,7 @@ class Listener final : public RequestObserver {
   }
   std::map<std::string, ClusterCounters> clusters;
   std::vector<Told> ended;
-  int opened = 0;
+  int opened = 0, policies = 0;
 };
 
 class EngineReport : public ::testing::Test {

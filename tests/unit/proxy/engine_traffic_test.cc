@@ -178,6 +178,40 @@ TEST_F(EngineTraffic, ASlowAnswerFlowsAtItsRate) {
   EXPECT_FALSE(client.closed);
 }
 
+// What comes in one piece with the head is no head start.
+TEST_F(EngineTraffic, ASmallAnswerIsSlowedDownFromItsFirstByte) {
+  add_fault().fault.bandwidth = policy::Fault::Bandwidth{1000, policy::kPerMillion};
+  rig.use(policy);
+  Socket& client = ask();
+  open_all();
+  rig.send(rig.upstream(0), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nX-Pad: ");
+  EXPECT_EQ(rig.take(client), "");
+  rig.send(rig.upstream(0), "1\r\nContent-Length: 500\r\n\r\n" + std::string(500, 'x'));
+  const std::string head = rig.take(client);
+  EXPECT_TRUE(head.ends_with("\r\n\r\n")) << head;
+  size_t got = 0;
+  for (int tenth = 1; tenth <= 4; ++tenth) {
+    rig.advance(milliseconds(100));
+    got += rig.take(client).size();
+    EXPECT_NEAR(static_cast<double>(got), 100.0 * tenth, 25.0) << tenth;
+  }
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 0U);
+  rig.advance(milliseconds(120));
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 1U);
+  EXPECT_FALSE(rig.upstream(0).closed);  // nothing was left over
+}
+
+TEST_F(EngineTraffic, AnAnswerThatIsNotDrawnIsNotSlowedDown) {
+  add_fault().fault.bandwidth = policy::Fault::Bandwidth{1000, 0};
+  rig.use(policy);
+  Socket& client = ask();
+  open_all();
+  rig.send(rig.upstream(0), kOk);
+  EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 1U);
+  EXPECT_EQ(rig.counters().fault_bandwidth_injected, 0U);
+}
+
 // ---- splits ------------------------------------------------------------------------------------
 
 TEST_F(EngineTraffic, APersonKeepsItsSideWhileWeightsMove) {
@@ -216,9 +250,9 @@ TEST_F(EngineTraffic, APersonKeepsItsSideWhileWeightsMove) {
 // ---- shadow mode -------------------------------------------------------------------------------
 
 TEST_F(EngineTraffic, ShadowModeCountsAndDoesNothing) {
-  cluster->pool.max_connections = 1;
-  cluster->pool.max_pending_requests = 0;
-  cluster->pool.shadow = true;
+  policy::ConnectionPool& limits = cluster->shadow_limits.emplace().pool;
+  limits.max_connections = 1;
+  limits.max_pending_requests = 0;
   cluster->outlier.emplace().consecutive_5xx = 1;
   cluster->outlier->max_ejection_percent = 100;
   cluster->outlier->shadow = true;
@@ -235,6 +269,23 @@ TEST_F(EngineTraffic, ShadowModeCountsAndDoesNothing) {
   EXPECT_EQ(rig.counters().outlier_ejections_shadow, 4U);
   EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 0U);
   EXPECT_EQ(rig.counters().downstream_rq_refused, 0U);
+}
+
+TEST_F(EngineTraffic, AShadowFaultIsCountedAsOftenAsItWouldHit) {
+  policy::HostFault& fault = add_fault();
+  fault.shadow = true;
+  fault.fault.delay = policy::Fault::Delay{seconds(1), policy::kPerMillion / 10};
+  fault.fault.abort = policy::Fault::Abort{503, policy::kPerMillion / 10};
+  rig.use(policy);
+  Socket& client = ask();
+  for (int i = 1; i < 10'000; ++i) {
+    answer_all();
+    rig.send(client, kGet);
+  }
+  answer_all();
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 10'000U);
+  // Either or both: 19 %; six standard deviations.
+  EXPECT_NEAR(static_cast<double>(rig.counters().fault_shadow), 1900, 235);
 }
 
 // ---- ejection ----------------------------------------------------------------------------------
@@ -279,6 +330,24 @@ TEST_F(EngineTraffic, ASlowEndpointIsEjectedByItsLatency) {
   }
   EXPECT_EQ(slow, 0U);
   EXPECT_GE(rig.upstreams().size(), before);
+  EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 1U);
+  EXPECT_EQ(rig.counters().outlier_ejections_latency, 1U);
+}
+
+TEST_F(EngineTraffic, RulesOfIntervalsAreCountedInShadowModeToo) {
+  cluster->outlier.emplace().consecutive_5xx = 0;
+  cluster->outlier->max_ejection_percent = 50;
+  cluster->outlier->shadow = true;
+  cluster->outlier->failure_percentage.emplace().minimum_hosts = 2;
+  cluster->outlier->failure_percentage->request_volume = 3;
+  rig.use(policy);
+  for (int i = 0; i < 8; ++i) {
+    ask();
+    answer_all(2);
+  }
+  rig.advance(seconds(10));
+  EXPECT_EQ(rig.counters().outlier_ejections_shadow, 1U);
+  EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 0U);
 }
 
 // ---- health checks -----------------------------------------------------------------------------
@@ -322,6 +391,24 @@ TEST_F(EngineTraffic, AnUnhealthyEndpointIsLeftOutUntilItRecovers) {
   serve_checks(true);
   EXPECT_EQ(endpoints_asked(), (std::set<int>{1, 2}));
   EXPECT_TRUE(rig.is_balanced());
+}
+
+// Ejections in shadow mode keep nobody out; health checks are not meant by that.
+TEST_F(EngineTraffic, ShadowEjectionLeavesHealthChecksInForce) {
+  cluster->health_check.emplace().jitter_percent = 0;
+  cluster->outlier.emplace().consecutive_5xx = 1;
+  cluster->outlier->max_ejection_percent = 100;
+  cluster->outlier->shadow = true;
+  rig.use(policy);
+  rig.advance(milliseconds(1));
+  EXPECT_EQ(answer_all(2), 1U);  // the checks
+  const size_t before = rig.upstreams().size();
+  for (int i = 0; i < 6; ++i) ask();
+  for (size_t i = before; i < rig.upstreams().size(); ++i) {
+    EXPECT_EQ(rig.upstream(i).target.remote.ip.bytes[15], 1);
+  }
+  EXPECT_EQ(answer_all(), 6U);
+  EXPECT_EQ(rig.counters().downstream_rq_completed, 6U);
 }
 
 TEST_F(EngineTraffic, ATcpCheckThatFailsCountsToItsThreshold) {

@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
+#include "policy/request_target.h"
 #include "proxy/counters.h"
 #include "proxy/node_state.h"
-#include "proxy/path.h"
 #include "proxy/pick.h"
 #include "proxy/pipe.h"
 #include "proxy/retry.h"
@@ -20,7 +20,7 @@ namespace {
 
 std::string normal(std::string_view target) {
   std::string scratch;
-  const proxy::TargetParts parts = proxy::normalize_target(target, scratch);
+  const policy::TargetParts parts = policy::normalize_target(target, scratch);
   if (!parts.valid) return "400";
   return std::string(parts.path) + (parts.has_query ? "?" + std::string(parts.query) : "");
 }
@@ -66,7 +66,7 @@ TEST(Path, NormalisingTwiceChangesNothing) {
 TEST(Path, Authority) {
   std::string scratch;
   const auto canonical = [&](std::string_view text) {
-    return std::string(proxy::canonical_authority(text, "http", scratch));
+    return std::string(policy::canonical_authority(text, "http", scratch));
   };
   EXPECT_EQ(canonical("Shop.Example:80"), "shop.example");
   EXPECT_EQ(canonical("shop.example."), "shop.example");

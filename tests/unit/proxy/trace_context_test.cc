@@ -79,6 +79,7 @@ TEST(TraceContext, OneB3Header) {
   EXPECT_EQ(trace.trace_low, kLow);
   EXPECT_EQ(trace.span, kSpan);
   EXPECT_EQ(trace.sampled, true);
+  EXPECT_TRUE(trace.debug);
   EXPECT_TRUE(trace.single_b3);
   trace = read({{"b3", "a3ce929d0e0e4736-00f067aa0ba902b7-0-0000000000000001"}});
   EXPECT_EQ(trace.span, kSpan);
@@ -155,6 +156,50 @@ TEST(TraceContext, WhatTheEndpointIsTold) {
   EXPECT_EQ(written(ids, {}, true)["x-b3-traceid"], "a3ce929d0e0e4736") << "64 bits stay 64";
   EXPECT_EQ(written(ids, {}, true)["traceparent"],
             "00-0000000000000000a3ce929d0e0e4736-00f067aa0ba902b7-00");
+}
+
+// In whatever form it comes, debug samples and goes on in that form, without a second decision.
+TEST(TraceContext, DebugGoesOn) {
+  constexpr char kSampled[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  constexpr char kUnsampled[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+  const std::vector<std::vector<Field>> callers = {
+      {{"x-b3-flags", "1"}},
+      {{"x-b3-traceid", kTrace}, {"x-b3-spanid", "00f067aa0ba902b7"}, {"X-B3-Flags", "1"}},
+      {{"x-b3-flags", "1"}, {"x-b3-sampled", "0"}},
+      {{"b3", "d"}},
+      {{"b3", "a3ce929d0e0e4736-00f067aa0ba902b7-d-0000000000000001"}},
+      {{"traceparent", kSampled}, {"x-b3-flags", "1"}},
+      {{"traceparent", kUnsampled}, {"b3", "a3ce929d0e0e4736-00f067aa0ba902b7-d"}},
+  };
+  const TraceOptions nothing_sampled{.enabled = true, .per_million = 0, .send_b3 = true};
+  Rng rng(3);
+  for (const std::vector<Field>& fields : callers) {
+    const IncomingTrace incoming = read(fields);
+    const TraceIds ids = make_trace(incoming, nothing_sampled, false, rng);
+    EXPECT_TRUE(ids.sampled && ids.debug) << fields[0].value;
+    auto headers = written(ids, incoming, true);
+    EXPECT_TRUE(headers["traceparent"].ends_with("-01")) << headers["traceparent"];
+    if (incoming.single_b3) {
+      EXPECT_TRUE(headers["b3"].ends_with("-d")) << headers["b3"];
+    } else {
+      EXPECT_EQ(headers["x-b3-flags"], "1");
+      EXPECT_FALSE(headers.contains("x-b3-sampled"));
+    }
+  }
+}
+
+TEST(TraceContext, OnlyDebugIsDebug) {
+  for (const std::vector<Field>& fields : std::vector<std::vector<Field>>{
+           {{"x-b3-sampled", "1"}},
+           {{"x-b3-flags", "0"}},
+           {{"x-b3-flags", ""}},
+           {{"x-b3-flags", "11"}},
+           {{"b3", "1"}},
+           {{"b3", "a3ce-1-d"}},
+           {{"b3", "a3ce929d0e0e4736-00f067aa0ba902b7-1"}},
+           {{"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}}) {
+    EXPECT_FALSE(read(fields).debug) << fields[0].value;
+  }
 }
 
 // Hostile callers: whatever they send, what goes on is well-formed.

@@ -36,6 +36,21 @@ TEST(AcceptGateTest, BeginsAgainWellBelowTheLimit) {
   EXPECT_FALSE(gate.sheds());
 }
 
+TEST(AcceptGateTest, WithoutMemoryNothingIsAccepted) {
+  AcceptGate gate(160);
+  gate.on_memory(true);
+  EXPECT_FALSE(gate.accepts());
+  EXPECT_TRUE(gate.sheds());
+  gate.on_load(0);
+  EXPECT_FALSE(gate.accepts()) << "few connections bring no memory";
+  gate.on_load(160);
+  gate.on_memory(false);
+  EXPECT_FALSE(gate.accepts()) << "it is full, too";
+  gate.on_load(0);
+  EXPECT_TRUE(gate.accepts());
+  EXPECT_FALSE(gate.sheds());
+}
+
 TEST(AcceptGateTest, TheSmallestLimitsCanBeLeftAgain) {
   for (const uint32_t limit : {1U, 2U, 9U}) {
     AcceptGate gate(limit);

@@ -62,6 +62,22 @@ TEST(FlowSlots, BooksWhatADeadWorkerLeft) {
   EXPECT_EQ(records[1].seq % 2, 0U);
 }
 
+TEST(FlowSlots, KeepsWhatADeadWorkerToldAsLongAsThereAreOthers) {
+  std::vector<FlowRecord> records(4);
+  for (const uint32_t slot : {0U, 2U}) {
+    records[slot].state = kRecordClosed;
+    records[slot].completed = 7;
+    records[slot].last_ns = 100 - slot;  // slot 2 is the older one
+  }
+  FlowSlots slots(records);
+  const SocketAddress none;
+  EXPECT_EQ(slots.acquire(none, none, {}), &records[1]);
+  EXPECT_EQ(slots.acquire(none, none, {}), &records[3]);
+  EXPECT_EQ(slots.acquire(none, none, {}), &records[2]);
+  EXPECT_EQ(records[0].completed, 7U);
+  EXPECT_EQ(slots.acquire(none, none, {}), &records[0]);
+}
+
 TEST(FlowSlots, NoneGiven) {
   FlowSlots slots({});
   EXPECT_EQ(slots.acquire(kPeer, kLocal, {}), nullptr);

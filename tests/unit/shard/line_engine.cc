@@ -263,6 +263,8 @@ void Engine::on_time(Instant now, ActionList& actions) {
 
 void Engine::make_room(Instant, ActionList&) {}  // has nothing idle
 
+void Engine::relieve(MemoryStage, size_t, Instant, ActionList&) {}  // holds nothing
+
 void Engine::drain(Instant, ActionList& actions) {
   impl_->draining = true;
   for (auto& [slot, line] : impl_->lines) {

@@ -130,6 +130,9 @@ class ShardHttp : public testing::TestWithParam<uint32_t> {
     policy::Cluster& origin = policy.add_cluster("origin", {origin_.address()});
     policy::Cluster& nowhere = policy.add_cluster("nowhere", {"127.0.0.1:1"});
     table.entries.emplace_back("/nowhere", &policy.add_route(&nowhere));
+    policy::Route& delayed = policy.add_route(&origin);
+    delayed.fault.emplace().delay = policy::Fault::Delay{std::chrono::hours(1), 1'000'000};
+    table.entries.emplace_back("/delayed", &delayed);
     table.entries.emplace_back("/", &policy.add_route(&origin));
     policy.listen(bind.to_string(), &table);
     ASSERT_TRUE(pool_->publish(policy.snapshot).has_value());
@@ -232,6 +235,23 @@ TEST_P(ShardHttp, SlowReaderStopsTheOriginAndGetsEverything) {
   EXPECT_EQ(answer.body.size(), kSize);
 }
 
+// Each answer is small enough to be sent quietly; at some point the socket takes only a part of
+// one, then nothing.
+TEST_P(ShardHttp, SmallAnswersToASlowReaderAllArrive) {
+  Client client(port_, 4096);
+  constexpr size_t kAnswers = 3000, kSize = 3000;
+  for (size_t i = 0; i < kAnswers; ++i) {
+    ASSERT_TRUE(client.send(get("/bytes/" + std::to_string(kSize + i % 7))));
+    std::this_thread::sleep_for(50us);
+  }
+  ASSERT_TRUE(eventually([&] { return pool_->counters().short_sends > 0; }));
+  std::string input;
+  for (size_t i = 0; i < kAnswers; ++i) {
+    ASSERT_EQ(read_answer(client, input).body.size(), kSize + i % 7) << i;
+  }
+  EXPECT_EQ(input, "");
+}
+
 TEST_P(ShardHttp, OriginRefuses) {
   Client client(port_);
   EXPECT_EQ(ask(client, get("/nowhere")).status, 503);
@@ -273,6 +293,23 @@ TEST_P(ShardHttp, ClientDiesInTheBody) {
   EXPECT_TRUE(eventually([&] { return pool_->open_connections() == 0; }));
   Client next(port_);
   EXPECT_EQ(ask(next, get("/hello")).status, 200);
+}
+
+// Nothing is received from a client whose body has nowhere to go; that it has gone is seen anyway.
+TEST_P(ShardHttp, ClientThatResetsWhileItIsPausedIsGone) {
+  {
+    Client client(port_);
+    const std::string body(4 << 20, 'x');
+    ASSERT_TRUE(client.send(post("/delayed", body).substr(0, 200'000)));
+    std::this_thread::sleep_for(100ms);  // what has not arrived meanwhile waits in the kernel
+    const linger reset{1, 0};
+    ::setsockopt(client.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+  EXPECT_TRUE(eventually([&] { return pool_->open_connections() == 0; }));
+  pool_->stop();
+  uint64_t gone = 0;
+  for (const proxy::EngineCounters& one : counters_) gone += one.ended_client_gone;
+  EXPECT_EQ(gone, 1U);
 }
 
 TEST_P(ShardHttp, ConnectionCloseAndHttp10) {

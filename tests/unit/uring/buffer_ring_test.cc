@@ -108,6 +108,42 @@ TEST_F(BufferRingTest, GrowsWhileReadersHoldAndEndsAtTheLimit) {
   EXPECT_EQ(text_.size(), 17U * 256);
 }
 
+// What is held keeps its bytes, what is not loses its pages and is filled again.
+TEST(BufferRing, GivesBackPagesThatHoldNothing) {
+  auto ring = Ring::create({}).value();
+  BufferRingOptions options;
+  options.buffer_bytes = 8192;
+  options.initial = options.max = 8;
+  auto buffers = BufferRing::create(*ring, options).value();
+  ASSERT_TRUE(ring->seal().has_value());
+  ASSERT_TRUE(ring->enable().has_value());
+  int fds[2] = {-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+  const Fd near(fds[0]), far(fds[1]);
+  ring->receive_multishot({near.get(), false}, buffers->group(), 1);
+  const auto receive = [&](const std::string& sent) {
+    EXPECT_EQ(::send(far.get(), sent.data(), sent.size(), 0), static_cast<ssize_t>(sent.size()));
+    (void)buffers->maintain();
+    EXPECT_EQ(ring->submit_and_wait(20ms), 0);
+    std::array<Completion, 1> got;
+    EXPECT_EQ(ring->reap(got), 1U);
+    return buffers->take(got[0], kHolder);
+  };
+  const BufferRef held = receive("kept");
+  (void)receive("let go");
+  EXPECT_EQ(buffers->give_back_idle(), 7U * 8192);
+  EXPECT_EQ(std::string(held.get()->data, 4), "kept");
+  for (int i = 0; i < 20; ++i) {
+    const std::string sent = "again " + std::to_string(i);
+    const BufferRef again = receive(sent);
+    EXPECT_EQ(std::string(again.get()->data, sent.size()), sent);
+  }
+}
+
+TEST_F(BufferRingTest, GivesBackNoPageThatTwoBuffersShare) {
+  EXPECT_EQ(buffers_->give_back_idle(), 0U);
+}
+
 TEST_F(BufferRingTest, CopiesOfAReferenceKeepTheBuffer) {
   arm();
   ASSERT_EQ(::send(far_.get(), "abc", 3, 0), 3);

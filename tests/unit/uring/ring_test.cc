@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -140,6 +141,54 @@ TEST(Ring, SendsAndReceivesThroughTheFixedTable) {
   ring->close_file(3, 4);
   EXPECT_EQ(result_of(collect(*ring, 1), 4), 0);
   EXPECT_EQ(::recv(far.get(), text.data(), text.size(), 0), 0);
+}
+
+TEST(Ring, QuietSendSaysNothingWhenAllWasTaken) {
+  const auto ring = make_ring();
+  auto [ours, theirs] = socket_pair();
+  char bytes[] = "all of it", again[] = " twice";
+  iovec part{again, 6};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ring->send_quietly({ours.get(), false}, bytes, 9, 1);
+  ring->send_message_quietly({ours.get(), false}, &message, 2);
+  ASSERT_EQ(ring->submit(), 0);
+  EXPECT_EQ(ring->queued(), 0U);
+  std::memset(bytes, 'x', sizeof bytes);  // the kernel needs them no more
+  std::memset(again, 'x', sizeof again);
+  EXPECT_TRUE(collect(*ring, 1).empty());
+  char got[32] = {};
+  EXPECT_EQ(::read(theirs.get(), got, sizeof got), 15);
+  EXPECT_STREQ(got, "all of it twice");
+}
+
+// What it took of the bytes is said before anything else can be concluded: with the submission.
+TEST(Ring, QuietSendTellsWhatItCouldNotTake) {
+  const auto ring = make_ring();
+  const auto [ours, theirs] = socket_pair();
+  const std::string large(8 << 20, 'a');
+  ring->send_quietly({ours.get(), false}, large.data(), large.size(), 1);
+  ring->send_quietly({ours.get(), false}, large.data(), large.size(), 2);
+  ASSERT_EQ(ring->submit(), 0);
+  std::array<Completion, 4> found;
+  ASSERT_EQ(ring->reap(found), 2U);
+  EXPECT_FALSE(ring->has_overflow());
+  EXPECT_EQ(found[0].user_data, 1U);
+  EXPECT_GT(found[0].result, 0);
+  EXPECT_LT(found[0].result, static_cast<int32_t>(large.size()));
+  EXPECT_EQ(found[1].user_data, 2U);
+  EXPECT_EQ(found[1].result, -EAGAIN);
+}
+
+TEST(Ring, QuietSendTellsOfAnEnd) {
+  const auto ring = make_ring();
+  auto [ours, theirs] = socket_pair();
+  theirs = Fd();
+  ring->send_quietly({ours.get(), false}, "x", 1, 7);
+  const auto all = collect(*ring, 1);
+  ASSERT_EQ(all.size(), 1U);
+  EXPECT_EQ(all[0].result, -EPIPE);
 }
 
 TEST(Ring, SetsLingerOnAFixedFile) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Op: what a completion of the ring belongs to; the kind byte of its user_data.
+#pragma once
+
+#include <cstdint>
+
+namespace np::shard {
+
+enum class Op : uint8_t {
+  kNone,
+  kAccept,
+  kAcceptCancel,
+  kWake,
+  kReceive,
+  kSend,
+  kConnect,
+  kPodWritable,  // a pod socket's connect, begun outside the ring, has ended
+  kWatch,        // a client's connection from which nothing is received has ended
+  kShutdown,
+  kCloseFile,
+  kCancel,
+  // These complete only when they fail:
+  kInstall,
+  kCloseFd,
+  kSetOption,
+};
+
+}  // namespace np::shard
