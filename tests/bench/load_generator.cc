@@ -97,6 +97,7 @@ void LoadGenerator::begin(Peer& peer, Instant due) {
   peer.busy = true;
   peer.due = due;
   peer.sent_bytes = 0;
+  peer.was_reset = false;
   peer.reader.start(options_.method == "HEAD");
   if (!peer.fd.is_open() && !open(peer)) {
     fail(peer, report_.connect_errors);
@@ -111,7 +112,9 @@ void LoadGenerator::flush(Peer& peer) {
     const ssize_t sent = ::send(peer.fd.get(), request_.data() + peer.sent_bytes,
                                 request_.size() - peer.sent_bytes, MSG_NOSIGNAL);
     if (sent < 0) {
-      // An answer may have come before the reset: reading decides.
+      // An answer may have come before a reset, so reading goes on; but the kernel tells of the
+      // reset once only, and what reads afterwards finds an end.
+      peer.was_reset |= errno == ECONNRESET;
       return;
     }
     peer.sent_bytes += static_cast<size_t>(sent);
@@ -140,7 +143,7 @@ void LoadGenerator::on_readable(Peer& peer) {
       if (!peer.busy) {
         peer.fd.reset();  // the server closed an idle connection: the next request opens a new one
         peer.connected = false;
-      } else if (got < 0) {
+      } else if (got < 0 || peer.was_reset) {
         fail(peer, report_.reset_errors);
       } else if (peer.reader.on_close() == ResponseReader::State::kComplete &&
                  peer.reader.began()) {

@@ -72,6 +72,7 @@ class LoadGenerator {
     size_t sent_bytes = 0;  // of the request text
     bool connected = false;
     bool busy = false;
+    bool was_reset = false;  // sending told so
     uint32_t index = 0;
   };
   bool open(Peer& peer);
