@@ -37,6 +37,8 @@ macro(np_global_settings)
   # g++ 12 at -O3 sees overlapping copies in "text" + std::string (GCC bug 105651).
   target_compile_options(np_warnings INTERFACE
     $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-Wno-restrict>)
+  # A file compiled with others is not the main one, so g++ takes its anonymous namespace for a header's.
+  target_compile_options(np_warnings INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 endmacro()
 
@@ -59,45 +61,42 @@ endfunction()
 
 # np_together(NAME): several files in one compilation. Their headers make most of its time, so a clean
 # build takes half as long; the build that compiles each file alone is the preset clang's.
-option(NP_TOGETHER "compile small files together" ON)
+option(NP_TOGETHER "compile a target's files together" ON)
+set(NP_TOGETHER_SIZE 6 CACHE STRING "so many files in one compilation; more: faster from nothing, slower after a change")
 function(np_together name)
   if(NP_TOGETHER)
-    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${NP_TOGETHER_SIZE})
   endif()
 endfunction()
 
-# np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...] [COLD] [TOGETHER])
+# np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...] [COLD])
 # Headers are found from daemon/ ("http/codec.h") and from the top ("policy/model.h", "bpf/abi/...").
 function(np_library name)
-  cmake_parse_arguments(ARG "COLD;TOGETHER" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/daemon ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE np_warnings ${ARG_PRIVATE})
   if(ARG_COLD)
     np_cold(${name} -O1)
   endif()
-  if(ARG_TOGETHER)
-    np_together(${name})
-  endif()
+  np_together(${name})
 endfunction()
 
 function(np_executable name)
-  cmake_parse_arguments(ARG "COLD;TOGETHER" "" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/daemon ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE np_warnings ${ARG_LINK})
   if(ARG_COLD)
     np_cold(${name} -O1)
   endif()
-  if(ARG_TOGETHER)
-    np_together(${name})
-  endif()
+  np_together(${name})
 endfunction()
 
-# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT] [TOGETHER]): each TEST() is one ctest
+# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT]): each TEST() is one ctest
 # entry. HOT: the test's own code is optimized too.
 function(np_test name)
-  cmake_parse_arguments(ARG "HOT;TOGETHER" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
@@ -109,9 +108,7 @@ function(np_test name)
   if(NOT ARG_HOT)
     np_cold(${name} -O0)
   endif()
-  if(ARG_TOGETHER)
-    np_together(${name})
-  endif()
+  np_together(${name})
   gtest_discover_tests(${name} TEST_PREFIX ${ARG_LABEL}. DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()

@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kInstanceLengthMax = 32;
 constexpr double kAllPercent = 100;
-constexpr int64_t kDurationMaxMs = 24 * 3600 * 1000L;
+constexpr double kMillionthsPerPercent = 10'000;
 
 std::string environment(const char* name, const std::string& otherwise) {
   const char* value = std::getenv(name);
@@ -161,8 +161,7 @@ void define_tracing(CLI::App& app, TelemetryText& text) {
 }
 
 uint32_t per_million(double percent) {
-  constexpr double kPerPercent = 10'000;
-  return static_cast<uint32_t>(std::lround(percent * kPerPercent));
+  return static_cast<uint32_t>(std::lround(percent * kMillionthsPerPercent));
 }
 
 // The text was checked while it was parsed.

@@ -10,8 +10,7 @@
 namespace np {
 namespace {
 
-constexpr uint32_t kAllPercent = 100;
-constexpr int64_t kDurationMaxMs = 24 * 3600 * 1000L;
+constexpr uint32_t kPercentMax = 100;
 // A shard shows that it goes on every 40 ms; less than a few of these would blame the scheduler.
 constexpr int64_t kWatchdogMinMs = 200;
 
@@ -54,7 +53,7 @@ std::optional<std::optional<overload::MemoryThresholds>> parse_thresholds(const 
   for (uint32_t& percent : thresholds.percent) {
     if (before != 0 && (at == end || *at++ != ',')) return std::nullopt;
     const auto [next, error] = std::from_chars(at, end, percent);
-    if (error != std::errc() || percent <= before || percent > kAllPercent) return std::nullopt;
+    if (error != std::errc() || percent <= before || percent > kPercentMax) return std::nullopt;
     at = next;
     before = percent;
   }

@@ -15,6 +15,8 @@ class App;
 
 namespace np {
 
+inline constexpr int64_t kDurationMaxMs = 24 * 3600 * 1000L;  // that any option takes
+
 struct OverloadChoices {
   uint64_t memory_limit_bytes = 0;  // 0: the cgroup's, or the machine's
   std::optional<overload::MemoryThresholds> memory = overload::MemoryThresholds();  // none: off

@@ -11,7 +11,7 @@ namespace np::policy {
 
 namespace {
 
-using Outcome = Explanation::Outcome;
+using Explained = Explanation::Outcome;
 
 // One explanation on its way; each step fills its part.
 class Explainer {
@@ -60,7 +60,7 @@ void Explainer::read_request() {
   }
   std::string scratch;
   const TargetParts target = normalize_target(question.target, scratch);
-  if (!target.valid) out_.outcome = Outcome::kBadPath;
+  if (!target.valid) out_.outcome = Explained::kBadPath;
   has_query_ = target.has_query;
   RequestView& request = out_.request;
   request.method = question.method;
@@ -80,7 +80,7 @@ bool Explainer::find_way() {
   out_.caller.ip = out_.call.peer;
   switch (out_.call.way) {
     case ExplainedCall::Way::kDirect:
-      out_.outcome = Outcome::kDirect;
+      out_.outcome = Explained::kDirect;
       return false;
     case ExplainedCall::Way::kGateway:
       out_.way = find_gateway_way(snapshot_, local, out_.request.authority);
@@ -105,13 +105,13 @@ bool Explainer::find_way() {
 
 void Explainer::decide() {
   if (!out_.is_opaque && out_.request.method == "CONNECT") {
-    out_.outcome = Outcome::kMethodRefused;
+    out_.outcome = Explained::kMethodRefused;
     return;
   }
-  if (!out_.is_opaque && out_.outcome == Outcome::kBadPath) return;
+  if (!out_.is_opaque && out_.outcome == Explained::kBadPath) return;
   match();
   if (out_.match.route == nullptr) {
-    out_.outcome = Outcome::kNoRoute;
+    out_.outcome = Explained::kNoRoute;
     return;
   }
   const Route& route = *out_.match.route;
@@ -119,14 +119,14 @@ void Explainer::decide() {
                             : terms_for_caller(route, out_.request.fields, kCallerRetriesMax);
   add_destinations();
   if (!out_.is_opaque && answers_preflight(route, out_.request)) {
-    out_.outcome = Outcome::kPreflight;
+    out_.outcome = Explained::kPreflight;
   } else if (route.action == Route::Action::kRedirect && route.redirect) {
-    out_.outcome = Outcome::kRedirect;
+    out_.outcome = Explained::kRedirect;
     out_.location = redirect_location(out_.match, out_.request);
   } else if (route.action == Route::Action::kDirectResponse && route.direct_response) {
-    out_.outcome = Outcome::kDirectResponse;
+    out_.outcome = Explained::kDirectResponse;
   } else {
-    out_.outcome = Outcome::kForward;
+    out_.outcome = Explained::kForward;
     find_upstream_target();
   }
 }

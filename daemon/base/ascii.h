@@ -8,4 +8,9 @@ constexpr bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+// Stands between double quotes as it is, in JSON and in a log line.
+constexpr bool is_plain_text(char c) {
+  return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+}
+
 }  // namespace np

@@ -13,12 +13,6 @@ namespace {
 // More names than this in Connection are no honest message, and would cost names times fields.
 constexpr size_t kConnectionNamesMax = 32;
 
-constexpr Verdict kAccepted{};
-
-Verdict refuse(const char* detail) {
-  return {400, detail};
-}
-
 // One line without its CRLF, which follows it in memory.
 struct Line {
   Field field;

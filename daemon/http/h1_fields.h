@@ -16,6 +16,10 @@ struct Verdict {
   const char* detail = nullptr;
   bool is_refused() const { return detail != nullptr; }
 };
+inline constexpr Verdict kAccepted{};
+inline Verdict refuse(const char* detail) {
+  return {400, detail};
+}
 
 // What Transfer-Encoding says over all its fields.
 struct CodingList {

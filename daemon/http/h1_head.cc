@@ -7,12 +7,6 @@
 namespace np::http {
 namespace {
 
-constexpr Verdict kAccepted{};
-
-Verdict refuse(const char* detail) {
-  return {400, detail};
-}
-
 // The first line without its CRLF; removes it from `bytes`.
 std::string_view take_start_line(std::string_view& bytes) {
   const size_t line_feed = bytes.find('\n');

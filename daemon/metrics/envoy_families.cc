@@ -10,8 +10,6 @@
 namespace np::metrics {
 namespace {
 
-constexpr double kMsPerUs = 1e-3;
-
 Labels cluster_labels(std::string_view cluster) {
   // Envoy's own label, and the one that many dashboards were written with.
   return {{"cluster_name", std::string(cluster)}, {"envoy_cluster_name", std::string(cluster)}};
@@ -27,10 +25,6 @@ uint64_t value_of(const std::vector<Counted>& list, std::string_view name) {
     if (one.name == name) return one.value;
   }
   return 0;
-}
-
-double as_double(uint64_t value) {
-  return static_cast<double>(value);
 }
 
 HistogramValues durations_ms(const RequestCounters& counters) {

@@ -17,6 +17,13 @@ namespace np::metrics {
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 
+// What is counted in integers is told as Prometheus wants it.
+inline constexpr double kMsPerUs = 1e-3;
+inline constexpr double kSecondsPerUs = 1e-6;
+inline double as_double(uint64_t value) {
+  return static_cast<double>(value);
+}
+
 // Buckets are not cumulative; the last one has no bound.
 struct HistogramValues {
   std::span<const double> bounds;

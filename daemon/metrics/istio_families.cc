@@ -9,13 +9,7 @@
 namespace np::metrics {
 namespace {
 
-constexpr double kMsPerUs = 1e-3;
-constexpr double kSecondsPerUs = 1e-6;
 constexpr const char* kUnknown = "unknown";
-
-double as_double(uint64_t value) {
-  return static_cast<double>(value);
-}
 
 std::string known(std::string_view value) {
   return std::string(value.empty() ? kUnknown : value);

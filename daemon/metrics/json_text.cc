@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/printable.h"
 
 namespace np::metrics {
@@ -34,11 +35,6 @@ void append_escaped(std::string& out, char c) {
       out += kDigits[static_cast<unsigned char>(c) >> 4U];
       out += kDigits[static_cast<unsigned char>(c) & 15U];
   }
-}
-
-bool is_plain(char c) {
-  return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f &&
-         c != '"' && c != '\\';
 }
 
 template <typename Value>
@@ -75,7 +71,7 @@ void append_json(std::string& out, std::string_view text) {
   out += '"';
   while (!text.empty()) {
     size_t plain = 0;
-    while (plain < text.size() && is_plain(text[plain])) ++plain;
+    while (plain < text.size() && is_plain_text(text[plain])) ++plain;
     out.append(text.substr(0, plain));
     text.remove_prefix(plain);
     if (text.empty()) break;

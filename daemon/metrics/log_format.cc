@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "metrics/json_text.h"
 #include "metrics/log_fields.h"
 
@@ -48,15 +49,11 @@ void append_bytes(std::string& out, std::string_view bytes) {
   }
 }
 
-bool is_plain(char c) {
-  return c >= ' ' && c <= '~' && c != '"' && c != '\\';
-}
-
 // A client must not be able to end a line, or a quoted part of it, nor to talk to the terminal
 // that shows it.
 void append_clean(std::string& out, std::string_view text) {
   for (;;) {
-    const auto end = std::find_if_not(text.begin(), text.end(), is_plain);
+    const auto end = std::find_if_not(text.begin(), text.end(), is_plain_text);
     const auto plain = static_cast<size_t>(end - text.begin());
     out.append(text.substr(0, plain));
     text.remove_prefix(plain);

@@ -7,13 +7,8 @@
 namespace np::metrics {
 namespace {
 
-constexpr double kSecondsPerUs = 1e-6;
 constexpr double kSecondsPerNs = 1e-9;
 constexpr double kSecondsPerMs = 1e-3;
-
-double as_double(uint64_t value) {
-  return static_cast<double>(value);
-}
 
 std::span<const double> duration_bounds_seconds() {
   static const std::vector<double> bounds = [] {

@@ -16,7 +16,7 @@
 namespace np::shard {
 namespace {
 
-constexpr size_t kInboxCapacity = 4096;
+constexpr size_t kRequestsMax = 4096;
 
 bool set_int(int fd, int level, int name, int value) {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
@@ -25,7 +25,7 @@ bool set_int(int fd, int level, int name, int value) {
 }  // namespace
 
 PodSocketThread::PodSocketThread(const PodSocketOptions& options, Peers& peers, uring::Waker waker)
-    : options_(options), peers_(peers), inbox_(std::move(waker), kInboxCapacity) {
+    : options_(options), peers_(peers), inbox_(std::move(waker), kRequestsMax) {
   // A successor should not begin with the ports that its predecessor's last connections hold.
   next_port_ = Rng(wall_clock_ns()).below(UINT16_MAX);
 }

@@ -17,7 +17,6 @@
 namespace np::shard {
 namespace {
 
-constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
 constexpr linger kResetOnClose{1, 0};
 constexpr linger kCloseInOrder{0, 0};
 // Places that upstream connections leave to clients: the last 1/16, at most so many. A client that

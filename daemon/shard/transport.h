@@ -104,6 +104,7 @@ class Transport {
  private:
   enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
   enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved, kHeld };
+  static constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
 
   // What few sockets have, and none while it is idle.
   struct Rare {

@@ -11,8 +11,6 @@
 namespace np::shard {
 namespace {
 
-constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
-
 proxy::Failure failure_of(int errno_value) {
   switch (errno_value) {
     case ECONNREFUSED:

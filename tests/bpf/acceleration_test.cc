@@ -33,7 +33,7 @@ const DangerCheck& check_named(const std::string& name) {
   NP_CHECK(false);
 }
 
-DangerResult run(const std::string& name, ConnectedPairs& pairs) {
+DangerResult try_out(const std::string& name, ConnectedPairs& pairs) {
   return run_check(check_named(name), pairs);
 }
 
@@ -67,43 +67,43 @@ INSTANTIATE_TEST_SUITE_P(AccelerationCheck, OverThePlainStack,
 
 TEST(AccelerationLie, AnEndThatDoesNotPassIsNoticed) {
   RelayedPairs pairs(RelayedPairs::Lie::kEndless);
-  EXPECT_THAT(run("half-close", pairs).seen, HasSubstr("no end"));
+  EXPECT_THAT(try_out("half-close", pairs).seen, HasSubstr("no end"));
 }
 
 TEST(AccelerationLie, AResetThatBecomesAnEndIsNoticed) {
   RelayedPairs pairs(RelayedPairs::Lie::kNone);
-  const DangerResult result = run("close-unread", pairs);
+  const DangerResult result = try_out("close-unread", pairs);
   EXPECT_FALSE(result.passed);
   EXPECT_THAT(result.seen, HasSubstr("was told \"end\""));
 }
 
 TEST(AccelerationLie, AMissingWakeUpIsNoticed) {
   RelayedPairs pairs(RelayedPairs::Lie::kLate);
-  EXPECT_THAT(run("epoll", pairs).seen, HasSubstr("level: no wake-up"));
-  EXPECT_THAT(run("io_uring", pairs).seen, HasSubstr("recv: no completion"));
+  EXPECT_THAT(try_out("epoll", pairs).seen, HasSubstr("level: no wake-up"));
+  EXPECT_THAT(try_out("io_uring", pairs).seen, HasSubstr("recv: no completion"));
 }
 
 TEST(AccelerationLie, ARestThatIsGoneIsNoticed) {
   LocalPairs pairs(SOCK_SEQPACKET);  // what one read leaves of a message is dropped
-  EXPECT_FALSE(run("partial-read", pairs).passed);
-  EXPECT_THAT(run("wait-all", pairs).seen, HasSubstr("came back with 4"));
+  EXPECT_FALSE(try_out("partial-read", pairs).passed);
+  EXPECT_THAT(try_out("wait-all", pairs).seen, HasSubstr("came back with 4"));
 }
 
 TEST(AccelerationLie, AWrongCountIsNoticed) {
   LocalPairs pairs(SOCK_DGRAM);
-  EXPECT_THAT(run("fionread", pairs).seen, HasSubstr("part of it read: FIONREAD says 0"));
-  EXPECT_THAT(run("urgent", pairs).seen, HasSubstr("urgent data cannot be sent"));
+  EXPECT_THAT(try_out("fionread", pairs).seen, HasSubstr("part of it read: FIONREAD says 0"));
+  EXPECT_THAT(try_out("urgent", pairs).seen, HasSubstr("urgent data cannot be sent"));
 }
 
 TEST(AccelerationLie, APeekThatConsumesIsNoticed) {
   LocalPairs pairs(SOCK_STREAM, true);
-  EXPECT_THAT(run("peek", pairs).seen, HasSubstr("other bytes than were sent"));
+  EXPECT_THAT(try_out("peek", pairs).seen, HasSubstr("other bytes than were sent"));
 }
 
 TEST(AccelerationLie, OtherBytesAreNoticed) {
   RelayedPairs pairs(RelayedPairs::Lie::kOther);
-  EXPECT_THAT(run("splice", pairs).seen, HasSubstr("or other ones"));
-  EXPECT_THAT(run("order", pairs).seen, HasSubstr("is not the one that was sent there"));
+  EXPECT_THAT(try_out("splice", pairs).seen, HasSubstr("or other ones"));
+  EXPECT_THAT(try_out("order", pairs).seen, HasSubstr("is not the one that was sent there"));
 }
 
 // ---- the programs -------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ TEST_F(Acceleration, TheRulesKeepOrderAndMemory) {
   const auto pairs = accelerate();
   ASSERT_NE(pairs, nullptr);
   for (const char* name : {"order", "memory"}) {
-    const DangerResult result = run(name, *pairs);
+    const DangerResult result = try_out(name, *pairs);
     EXPECT_TRUE(result.passed) << name << ": " << result.seen;
   }
 }
@@ -176,7 +176,7 @@ TEST_F(Acceleration, AProgramThatGoesBackToRedirectionIsNoticed) {
   rules.keeps_route = false;
   const auto pairs = accelerate(rules);
   ASSERT_NE(pairs, nullptr);
-  const DangerResult result = run("order", *pairs);
+  const DangerResult result = try_out("order", *pairs);
   EXPECT_FALSE(result.passed);
   EXPECT_THAT(result.seen, HasSubstr("is not the one that was sent there"));
 }
@@ -186,7 +186,7 @@ TEST_F(Acceleration, AProgramWithoutAWindowIsNoticed) {
   rules.window_bytes = uint64_t{1} << 40U;
   const auto pairs = accelerate(rules);
   ASSERT_NE(pairs, nullptr);
-  EXPECT_FALSE(run("memory", *pairs).passed);
+  EXPECT_FALSE(try_out("memory", *pairs).passed);
 }
 
 TEST_F(Acceleration, AProgramThatRedirectsNothingProvesNothing) {

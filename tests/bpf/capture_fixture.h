@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
 #include <sys/socket.h>
 
 #include <functional>
@@ -24,6 +25,9 @@ namespace np::kernel {
 enum class PodKind : uint8_t { kRouted, kBridged };
 
 inline constexpr int kConnectWaitMs = 2000;
+inline constexpr auto kTcxIngress =
+    static_cast<bpf_attach_type>(46);  // newer than Debian 12's headers
+inline constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 
 // Where a pod is: its namespace, the host end of its veth, its addresses.
 struct PodPlace {

@@ -15,8 +15,7 @@
 namespace np::kernel {
 namespace {
 
-constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);  // newer than Debian 12's headers
-constexpr uint32_t kBefore = 1U << 3;                           // BPF_F_BEFORE
+constexpr uint32_t kBefore = 1U << 3;  // BPF_F_BEFORE
 
 // Somebody else's program: passes everything on.
 Fd other_program() {

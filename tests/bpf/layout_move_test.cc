@@ -27,8 +27,6 @@ namespace {
 
 constexpr const char* kService = "10.96.0.10:80";
 constexpr uint64_t kEpoch = 41;  // workers that the other version has started
-constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);  // newer than Debian 12's headers
-constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 
 void make_blocking(int fd) {
   const timeval limit{2, 0};

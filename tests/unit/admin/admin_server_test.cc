@@ -15,15 +15,10 @@
 #include <string>
 #include <thread>
 
+#include "tests/unit/admin/fixed_health.h"
+
 namespace np::admin {
 namespace {
-
-class FixedHealth : public HealthSource {
- public:
-  std::string liveness_problem() override { return live; }
-  std::string readiness_problem() override { return ready; }
-  std::string live, ready;
-};
 
 class FixedNode : public metrics::NodeSource {
  public:

@@ -11,17 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/unit/admin/fixed_health.h"
+
 namespace np::admin {
 namespace {
 
 constexpr int kPatienceMs = 5000;
-
-class FixedHealth : public HealthSource {
- public:
-  std::string liveness_problem() override { return live; }
-  std::string readiness_problem() override { return ready; }
-  std::string live, ready;
-};
 
 class ProbeServerTest : public ::testing::Test {
  protected:

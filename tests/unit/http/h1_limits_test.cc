@@ -20,7 +20,7 @@ H1Limits small_limits() {
   return limits;
 }
 
-std::string read(const std::string& input) {
+std::string read_limited(const std::string& input) {
   FeedOptions options;
   options.limits = small_limits();
   const std::string transcript = feed_all_ways(input, options);
@@ -28,7 +28,7 @@ std::string read(const std::string& input) {
                                         : transcript;
 }
 
-std::string answer(const std::string& input) {
+std::string read_answer(const std::string& input) {
   FeedOptions options;
   options.role = Role::kClient;
   options.request = get_request();
@@ -39,59 +39,63 @@ std::string answer(const std::string& input) {
 
 TEST(H1Limits, Target) {
   const std::string end = " HTTP/1.1\r\nHost: a\r\n\r\n";
-  EXPECT_EQ(read("GET /" + std::string(19, 'x') + end), "acceptedend\n");
-  EXPECT_EQ(read("GET /" + std::string(20, 'x') + end), "refused 414 target_too_long\n");
-  EXPECT_EQ(read("GET /" + std::string(100, 'x') + end), "refused 414 start_line_too_long\n");
-  EXPECT_EQ(read("GET /" + std::string(100, 'x')), "refused 414 start_line_too_long\n");
+  EXPECT_EQ(read_limited("GET /" + std::string(19, 'x') + end), "acceptedend\n");
+  EXPECT_EQ(read_limited("GET /" + std::string(20, 'x') + end), "refused 414 target_too_long\n");
+  EXPECT_EQ(read_limited("GET /" + std::string(100, 'x') + end),
+            "refused 414 start_line_too_long\n");
+  EXPECT_EQ(read_limited("GET /" + std::string(100, 'x')), "refused 414 start_line_too_long\n");
 }
 
 TEST(H1Limits, HeadBytes) {
   // "Host: a\r\n" is 9 bytes, "X: ...\r\n" 5 and the value.
   const std::string start = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
-  EXPECT_EQ(read(start + std::string(46, 'x') + "\r\n\r\n"), "acceptedend\n");
-  EXPECT_EQ(read(start + std::string(47, 'x') + "\r\n\r\n"), "refused 431 head_too_large\n");
-  EXPECT_EQ(read(start + std::string(60, 'x')), "refused 431 head_too_large\n");
+  EXPECT_EQ(read_limited(start + std::string(46, 'x') + "\r\n\r\n"), "acceptedend\n");
+  EXPECT_EQ(read_limited(start + std::string(47, 'x') + "\r\n\r\n"),
+            "refused 431 head_too_large\n");
+  EXPECT_EQ(read_limited(start + std::string(60, 'x')), "refused 431 head_too_large\n");
 }
 
 TEST(H1Limits, FieldCount) {
   const std::string start = "GET / HTTP/1.1\r\nHost: a\r\n";
-  EXPECT_EQ(read(start + "A: 1\r\nB: 1\r\nC: 1\r\n\r\n"), "acceptedend\n");
-  EXPECT_EQ(read(start + "A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\n\r\n"), "refused 431 too_many_fields\n");
+  EXPECT_EQ(read_limited(start + "A: 1\r\nB: 1\r\nC: 1\r\n\r\n"), "acceptedend\n");
+  EXPECT_EQ(read_limited(start + "A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\n\r\n"),
+            "refused 431 too_many_fields\n");
 }
 
 TEST(H1Limits, EmptyLines) {
   const std::string request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-  EXPECT_EQ(read("\r\n\r\n" + request), "acceptedend\n");
-  EXPECT_EQ(read("\r\n\r\n\r\n" + request), "refused 400 empty_lines\n");
+  EXPECT_EQ(read_limited("\r\n\r\n" + request), "acceptedend\n");
+  EXPECT_EQ(read_limited("\r\n\r\n\r\n" + request), "refused 400 empty_lines\n");
 }
 
 TEST(H1Limits, ChunkExtensionsOfAllChunksTogether) {
   const std::string start = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-  EXPECT_EQ(read(start + "1;abcd\r\nx\r\n0;efgh\r\n\r\n"), "accepteddata x\nend\n");
-  EXPECT_EQ(read(start + "1;abcd\r\nx\r\n0;efghi\r\n\r\n"),
+  EXPECT_EQ(read_limited(start + "1;abcd\r\nx\r\n0;efgh\r\n\r\n"), "accepteddata x\nend\n");
+  EXPECT_EQ(read_limited(start + "1;abcd\r\nx\r\n0;efghi\r\n\r\n"),
             "accepteddata x\nreset protocol 400 chunk_extensions_too_long\n");
 }
 
 TEST(H1Limits, Trailers) {
   const std::string start = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
-  EXPECT_EQ(read(start + "X: " + std::string(25, 'x') + "\r\n\r\n"),
+  EXPECT_EQ(read_limited(start + "X: " + std::string(25, 'x') + "\r\n\r\n"),
             "acceptedtrailers [X: " + std::string(25, 'x') + "]\nend\n");
-  EXPECT_EQ(read(start + "X: " + std::string(26, 'x') + "\r\n\r\n"),
+  EXPECT_EQ(read_limited(start + "X: " + std::string(26, 'x') + "\r\n\r\n"),
             "acceptedreset protocol 400 trailers_too_large\n");
-  EXPECT_EQ(read(start + "A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\n\r\n"),
+  EXPECT_EQ(read_limited(start + "A: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nE: 1\r\n\r\n"),
             "acceptedreset protocol 400 too_many_trailers\n");
 }
 
 TEST(H1Limits, AnswerHead) {
   const std::string start = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ";  // 19 bytes, 5 and value
-  EXPECT_EQ(answer(start + std::string(36, 'x') + "\r\n\r\n"), "accepted");
-  EXPECT_EQ(answer(start + std::string(37, 'x') + "\r\n\r\n"),
+  EXPECT_EQ(read_answer(start + std::string(36, 'x') + "\r\n\r\n"), "accepted");
+  EXPECT_EQ(read_answer(start + std::string(37, 'x') + "\r\n\r\n"),
             "reset protocol 502 head_too_large\nwants-close\n");
-  EXPECT_EQ(answer("HTTP/1.1 200 OK\r\nA: 1\r\nB: 1\r\nC: 1\r\nContent-Length: 0\r\n\r\n"),
+  EXPECT_EQ(read_answer("HTTP/1.1 200 OK\r\nA: 1\r\nB: 1\r\nC: 1\r\nContent-Length: 0\r\n\r\n"),
             "accepted");
-  EXPECT_EQ(answer("HTTP/1.1 200 OK\r\nA: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nContent-Length: 0\r\n\r\n"),
-            "reset protocol 502 too_many_fields\nwants-close\n");
-  EXPECT_EQ(answer("HTTP/1.1 200 " + std::string(100, 'x') + "\r\n\r\n"),
+  EXPECT_EQ(
+      read_answer("HTTP/1.1 200 OK\r\nA: 1\r\nB: 1\r\nC: 1\r\nD: 1\r\nContent-Length: 0\r\n\r\n"),
+      "reset protocol 502 too_many_fields\nwants-close\n");
+  EXPECT_EQ(read_answer("HTTP/1.1 200 " + std::string(100, 'x') + "\r\n\r\n"),
             "reset protocol 502 start_line_too_long\nwants-close\n");
 }
 

@@ -8,8 +8,8 @@
 namespace np::http {
 namespace {
 
-std::string read(const std::string& input, const std::string& method = "GET",
-                 bool finishes = false) {
+std::string read_response(const std::string& input, const std::string& method = "GET",
+                          bool finishes = false) {
   FeedOptions options;
   options.role = Role::kClient;
   options.request = get_request();
@@ -20,52 +20,56 @@ std::string read(const std::string& input, const std::string& method = "GET",
 }
 
 TEST(H1Response, ContentLength) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\n\r\nhi"),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: 1\r\n\r\nhi"),
             "head #1 200 'OK' length cl=2 [X: 1]\ndata hi\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
             "head #1 200 'OK' none cl=0\nend\n");
 }
 
 TEST(H1Response, Chunked) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: 1\r\n"
-                 "Set-Cookie: x\r\n\r\n"),
-            "head #1 200 'OK' streaming\ndata hi\ntrailers [X: 1]\nend\n");
+  EXPECT_EQ(
+      read_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: 1\r\n"
+                    "Set-Cookie: x\r\n\r\n"),
+      "head #1 200 'OK' streaming\ndata hi\ntrailers [X: 1]\nend\n");
 }
 
 TEST(H1Response, NoReason) {
-  EXPECT_EQ(read("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"), "head #1 200 '' none cl=0\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"), "head #1 200 '' none cl=0\nend\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"),
+            "head #1 200 '' none cl=0\nend\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
+            "head #1 200 '' none cl=0\nend\n");
 }
 
 TEST(H1Response, UntilClose) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\n\r\nhi", "GET", true),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\n\r\nhi", "GET", true),
             "head #1 200 'OK' until-close\ndata hi\nend\nwants-close\n");
-  EXPECT_EQ(read("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", "GET", true),
+  EXPECT_EQ(read_response("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", "GET", true),
             "head #1 200 'OK' 1.0 until-close\nend\nwants-close\n");
 }
 
 TEST(H1Response, HeadHasNoBodyWhateverItSays) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD"),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD"),
             "head #1 200 'OK' none cl=5\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD"),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD"),
             "head #1 200 'OK' none\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\n\r\n", "HEAD"), "head #1 200 'OK' none\nend\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\n\r\n", "HEAD"), "head #1 200 'OK' none\nend\n");
 }
 
 TEST(H1Response, StatusesWithoutBody) {
-  EXPECT_EQ(read("HTTP/1.1 204 No Content\r\n\r\n"), "head #1 204 'No Content' none\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+  EXPECT_EQ(read_response("HTTP/1.1 204 No Content\r\n\r\n"),
+            "head #1 204 'No Content' none\nend\n");
+  EXPECT_EQ(read_response("HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
             "head #1 304 'Not Modified' none cl=7\nend\n");
 }
 
 TEST(H1Response, BodyOfA204IsDroppedWithTheConnection) {
-  EXPECT_EQ(read("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi"),
+  EXPECT_EQ(read_response("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nhi"),
             "head #1 204 'No Content' none\nend\nwants-close\n");
 }
 
 TEST(H1Response, Interim) {
-  EXPECT_EQ(read("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
-                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
+  EXPECT_EQ(read_response("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+                          "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
             "interim #1 100 'Continue' none\ninterim #1 103 'Early Hints' none [Link: x]\n"
             "head #1 200 'OK' length cl=2\ndata hi\nend\n");
 }
@@ -92,28 +96,30 @@ TEST(H1Response, Upgrade) {
 }
 
 TEST(H1Response, Connect) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nanything", "CONNECT", true),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nanything", "CONNECT", true),
             "head #1 200 'OK' tunnel\ndata anything\nend\n");
-  EXPECT_EQ(read("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", "CONNECT"),
+  EXPECT_EQ(read_response("HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", "CONNECT"),
             "head #1 403 'No' length cl=2\ndata no\nend\n");
 }
 
 TEST(H1Response, Truncated) {
-  EXPECT_EQ(read("", "GET", true), "reset closed 502 truncated\nwants-close\n");
-  EXPECT_EQ(read("HTTP/1.1 200 O", "GET", true), "reset closed 502 truncated\nwants-close\n");
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", "GET", true),
+  EXPECT_EQ(read_response("", "GET", true), "reset closed 502 truncated\nwants-close\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200 O", "GET", true),
+            "reset closed 502 truncated\nwants-close\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", "GET", true),
             "head #1 200 'OK' length cl=3\ndata hi\nreset closed 502 truncated\nwants-close\n");
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", "GET", true),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n", "GET",
+                          true),
             "head #1 200 'OK' streaming\ndata hi\nreset closed 502 truncated\nwants-close\n");
-  EXPECT_EQ(
-      read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n", "GET", true),
-      "head #1 200 'OK' streaming\ndata hi\nreset closed 502 truncated\nwants-close\n");
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n",
+                          "GET", true),
+            "head #1 200 'OK' streaming\ndata hi\nreset closed 502 truncated\nwants-close\n");
 }
 
 TEST(H1Response, HopByHopFieldsAreRemoved) {
-  EXPECT_EQ(read("HTTP/1.1 200 OK\r\nConnection: x-drop\r\nX-Drop: 1\r\nKeep-Alive: 5\r\n"
-                 "Proxy-Authenticate: x\r\nUpgrade: h2c\r\nTrailer: y\r\nSet-Cookie: a\r\n"
-                 "Set-Cookie: b\r\nContent-Length: 0\r\n\r\n"),
+  EXPECT_EQ(read_response("HTTP/1.1 200 OK\r\nConnection: x-drop\r\nX-Drop: 1\r\nKeep-Alive: 5\r\n"
+                          "Proxy-Authenticate: x\r\nUpgrade: h2c\r\nTrailer: y\r\nSet-Cookie: a\r\n"
+                          "Set-Cookie: b\r\nContent-Length: 0\r\n\r\n"),
             "head #1 200 'OK' none cl=0 [Trailer: y] [Set-Cookie: a] [Set-Cookie: b]\nend\n");
 }
 

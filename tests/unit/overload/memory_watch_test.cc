@@ -9,7 +9,7 @@
 namespace np::overload {
 namespace {
 
-constexpr uint64_t kMebi = 1024 * 1024;
+constexpr uint64_t kMebibyte = 1024 * 1024;
 
 class MemoryWatchTest : public testing::Test {
  protected:
@@ -19,11 +19,12 @@ class MemoryWatchTest : public testing::Test {
   }
   void set_resident(uint64_t mebis) const {
     const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-    tree_.write("proc/self/statm", "999999 " + std::to_string(mebis * kMebi / page) + " 5 1 0\n");
+    tree_.write("proc/self/statm",
+                "999999 " + std::to_string(mebis * kMebibyte / page) + " 5 1 0\n");
   }
   std::unique_ptr<MemoryWatch> make(uint64_t limit_mebis) {
     MemoryWatchOptions options;
-    options.limit_bytes = limit_mebis * kMebi;
+    options.limit_bytes = limit_mebis * kMebibyte;
     options.thresholds.emplace();
     options.life = &life_;
     options.files = tree_.files();
@@ -47,8 +48,8 @@ TEST_F(MemoryWatchTest, PublishesStagesOfTheResidentMemory) {
   (void)watch->look(now_);
   EXPECT_EQ(watch->signal().read().look, first.look + 1) << "each look asks the shards again";
   const MemoryState state = watch->state();
-  EXPECT_EQ(state.used_bytes, 96 * kMebi);
-  EXPECT_EQ(state.limit_bytes, 100 * kMebi);
+  EXPECT_EQ(state.used_bytes, 96 * kMebibyte);
+  EXPECT_EQ(state.limit_bytes, 100 * kMebibyte);
   EXPECT_EQ(state.limit_source, "--memory-limit");
   EXPECT_EQ(state.stage, MemoryStage::kRefuse);
   EXPECT_EQ(life_.stages_begun[static_cast<size_t>(MemoryStage::kRefuse)], 1U);
@@ -58,11 +59,11 @@ TEST_F(MemoryWatchTest, PublishesStagesOfTheResidentMemory) {
 
 TEST_F(MemoryWatchTest, WhatTheCgroupIsChargedCounts) {
   tree_.write("proc/self/cgroup", "0::/\n");
-  tree_.write("cgroup/memory.max", std::to_string(100 * kMebi));
-  tree_.write("cgroup/memory.current", std::to_string(97 * kMebi));
-  tree_.write("cgroup/memory.stat", "inactive_file " + std::to_string(50 * kMebi) + "\n");
+  tree_.write("cgroup/memory.max", std::to_string(100 * kMebibyte));
+  tree_.write("cgroup/memory.current", std::to_string(97 * kMebibyte));
+  tree_.write("cgroup/memory.stat", "inactive_file " + std::to_string(50 * kMebibyte) + "\n");
   const auto watch = make(0);
-  EXPECT_EQ(watch->state().used_bytes, 47 * kMebi);
+  EXPECT_EQ(watch->state().used_bytes, 47 * kMebibyte);
   tree_.write("cgroup/memory.stat", "inactive_file 0\n");
   (void)watch->look(now_);
   EXPECT_EQ(watch->signal().read().stage, MemoryStage::kRefuse);
@@ -74,21 +75,21 @@ TEST_F(MemoryWatchTest, WhatTheCgroupIsChargedCounts) {
 
 TEST_F(MemoryWatchTest, ANamedLimitLooksAtNoCgroup) {
   tree_.write("proc/self/cgroup", "0::/\n");
-  tree_.write("cgroup/memory.max", std::to_string(20 * kMebi));
-  tree_.write("cgroup/memory.current", std::to_string(20 * kMebi));
+  tree_.write("cgroup/memory.max", std::to_string(20 * kMebibyte));
+  tree_.write("cgroup/memory.current", std::to_string(20 * kMebibyte));
   const auto watch = make(100);
-  EXPECT_EQ(watch->state().used_bytes, 10 * kMebi);
+  EXPECT_EQ(watch->state().used_bytes, 10 * kMebibyte);
   EXPECT_EQ(watch->signal().read().stage, MemoryStage::kNormal);
 }
 
 TEST_F(MemoryWatchTest, WithoutThresholdsItOnlyReads) {
   MemoryWatchOptions options;
-  options.limit_bytes = kMebi;
+  options.limit_bytes = kMebibyte;
   options.files = tree_.files();
   const auto watch = MemoryWatch::create(options).value();
   EXPECT_EQ(watch->look(now_), kLookFar);
   EXPECT_EQ(watch->signal().read().stage, MemoryStage::kNormal);
-  EXPECT_EQ(watch->state().used_bytes, 10 * kMebi);
+  EXPECT_EQ(watch->state().used_bytes, 10 * kMebibyte);
 }
 
 TEST_F(MemoryWatchTest, ItsThreadLooks) {
@@ -104,7 +105,7 @@ TEST_F(MemoryWatchTest, ItsThreadLooks) {
 TEST_F(MemoryWatchTest, OfThisProcess) {
   MemoryWatchOptions options;
   const auto watch = MemoryWatch::create(options).value();
-  EXPECT_GT(watch->state().used_bytes, kMebi);
+  EXPECT_GT(watch->state().used_bytes, kMebibyte);
   EXPECT_GT(watch->state().limit_bytes, watch->state().used_bytes);
 }
 

@@ -8,6 +8,7 @@
 
 #include "policy/retry_names.h"
 #include "tests/support/engine_rig.h"
+#include "tests/support/wire_texts.h"
 
 namespace np::test {
 namespace {
@@ -21,10 +22,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr uint32_t kRetriesMax = 10;
-constexpr char kService[] = "10.96.0.10:9080";
 constexpr char kBind[] = "0.0.0.0:8080";
-constexpr char kOk[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-constexpr char kFail[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown";
 
 CallTerms asked(const policy::Route& route, std::vector<Field> fields) {
   return policy::terms_for_caller(route, fields, kRetriesMax);

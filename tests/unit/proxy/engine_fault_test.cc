@@ -15,8 +15,6 @@ using Socket = EngineRig::Socket;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kFail[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown";
-
 class EngineFault : public ::testing::Test {
  protected:
   EngineFault() {

@@ -154,7 +154,6 @@ TEST_F(EngineReport, RepeatsAreUsedUp) {
   rig.use(policy);
   rig.send(rig.connect_captured(kService), kGet);
   rig.open(rig.upstream(0));
-  constexpr char kFail[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\ndown";
   rig.send(rig.upstream(0), kFail);
   rig.advance(seconds(1));
   rig.send(rig.upstreams().back()->opened ? *rig.upstreams().back() : rig.upstream(0), kFail);

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -15,6 +17,11 @@
 #include "tests/unit/shard/client.h"
 
 namespace np::test {
+
+// What a process shares with the kernel's programs, read as another thread writes it.
+inline uint32_t flags_of(uint32_t& word) {
+  return std::atomic_ref(word).load();
+}
 
 struct Pool {
   explicit Pool(uint32_t workers = 1, shard::ShardPoolOptions options = {}) {

@@ -23,6 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::Client;
+using test::flags_of;
 using test::Pool;
 
 size_t open_descriptors() {
@@ -109,10 +110,6 @@ TEST(ShardLimits, OlderKernels) {
                 fixed_files);
     }
   }
-}
-
-uint32_t flags_of(uint32_t& word) {
-  return std::atomic_ref(word).load();
 }
 
 // A flag that an earlier worker left behind.

@@ -15,11 +15,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using test::Client;
+using test::flags_of;
 using test::Pool;
-
-uint32_t flags_of(uint32_t& word) {
-  return std::atomic_ref(word).load();
-}
 
 TEST(ShardOverload, WithoutMemoryItAcceptsNothingAndGoesOn) {
   MemorySignal memory;
