@@ -10,7 +10,7 @@ namespace {
 constexpr char kSeparator = '\x1f';
 constexpr std::string_view kClusterDomain = ".svc.";
 
-void append_clean(std::string& out, std::string_view text) {
+void append_label(std::string& out, std::string_view text) {
   for (const char c : text) out += c == kSeparator ? '?' : c;
 }
 
@@ -107,7 +107,7 @@ void write_series_name(const RequestReport& report, const RequestTexts& texts, s
   out.clear();
   for (size_t i = 0; i < kSeriesLabels; ++i) {
     if (i > 0) out += kSeparator;
-    append_clean(out, name.labels[i]);
+    append_label(out, name.labels[i]);
   }
 }
 

@@ -142,8 +142,8 @@ Duration MemoryWatch::look(Instant now) {
   const bool is_trimmed = try_trim(used, now);
   if (is_trimmed) used = used_bytes();
   const MemoryStage stage = thresholds_ ? gate_.look(used, used + soon, limit_.bytes, now) : before;
-  constexpr uint64_t kKibi = 1024;
-  const uint64_t excess = gate_.excess(used, limit_.bytes) / kKibi;
+  constexpr uint64_t kKibibyte = 1024;
+  const uint64_t excess = gate_.excess(used, limit_.bytes) / kKibibyte;
   // What was ended counts as used until the next trim: none are ended again for it.
   const bool is_news = is_trimmed || stage != before || stage < MemoryStage::kReset;
   if (is_news) ++looks_;

@@ -5,9 +5,9 @@
 #include "proxy/core.h"
 
 namespace np::proxy {
-namespace {
-
 using StreamKind = http::StreamEvent::Kind;
+
+namespace {
 
 // The longest method name that is taken for HTTP by sniff().
 constexpr size_t kMethodBytesMax = 16;

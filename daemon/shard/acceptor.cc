@@ -9,7 +9,7 @@
 namespace np::shard {
 namespace {
 
-AcceptGate::Failure failure_of(int32_t result) {
+AcceptGate::Failure accept_failure_of(int32_t result) {
   switch (-result) {
     case EMFILE:
     case ENFILE:
@@ -83,7 +83,7 @@ void Acceptor::on_completion(const uring::Completion& completion, Instant now) {
   if (!completion.has_more()) listener.armed = false;
   if (fd.is_open()) {
     place(std::move(fd), listener.description);
-  } else if (const auto failure = failure_of(completion.result);
+  } else if (const auto failure = accept_failure_of(completion.result);
              failure != AcceptGate::Failure::kNone) {
     count(counters_.accept_errors);
     gate_.on_failure(failure, now);

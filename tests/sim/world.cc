@@ -7,7 +7,7 @@ namespace np::sim {
 
 using std::chrono::milliseconds;
 
-World::World(uint64_t seed) : seed_(seed), dice_(seed) {
+World::World(uint64_t seed) : dice_(seed) {
   ledger_.clean = dice_.below(3) == 0;
   limited_ = dice_.below(3) == 0;
   ejects_ = dice_.below(3) == 0;

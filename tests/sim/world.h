@@ -51,7 +51,6 @@ class World {
   void expect_equal(uint64_t a, uint64_t b, const std::string& what);
   void expect_at_most(uint64_t a, uint64_t b, const std::string& what);
 
-  const uint64_t seed_;
   Rng dice_;
   Rng policy_dice_{0};
   Weather weather_;

@@ -104,7 +104,7 @@ ExporterOptions quick(uint16_t port, Protocol protocol = Protocol::kZipkin) {
   return options;
 }
 
-SpanBatch batch_of(size_t spans, size_t first = 1) {
+SpanBatch numbered_spans(size_t spans, size_t first = 1) {
   auto batch = std::make_shared<std::vector<Span>>(spans);
   for (Span& span : *batch) {
     span.trace_low = span.id = first++;
@@ -124,7 +124,7 @@ TEST(Exporter, PostsASpan) {
   const Collector collector;
   Exporter exporter(quick(collector.port()));
   exporter.start();
-  exporter.offer(batch_of(1));
+  exporter.offer(numbered_spans(1));
   ASSERT_TRUE(becomes_true([&] { return exporter.sent() == 1; }));
   const std::vector<Collector::Post> posts = collector.posts();
   ASSERT_EQ(posts.size(), 1U);
@@ -140,7 +140,7 @@ TEST(Exporter, SpeaksOtlp) {
   const Collector collector({200});
   Exporter exporter(quick(collector.port(), Protocol::kOtlp));
   exporter.start();
-  exporter.offer(batch_of(2));
+  exporter.offer(numbered_spans(2));
   ASSERT_TRUE(becomes_true([&] { return exporter.sent() == 2; }));
   const auto body = nlohmann::json::parse(collector.posts().at(0).body);
   EXPECT_EQ(body["resourceSpans"][0]["scopeSpans"][0]["spans"].size(), 2U);
@@ -157,8 +157,8 @@ TEST(Exporter, ReachesACollectorByIpv6AndByName) {
   Exporter one(first), two(second);
   one.start();
   two.start();
-  one.offer(batch_of(1));
-  two.offer(batch_of(1));
+  one.offer(numbered_spans(1));
+  two.offer(numbered_spans(1));
   ASSERT_TRUE(becomes_true([&] { return one.sent() == 1 && two.sent() == 1; }));
   EXPECT_THAT(by_ipv6.posts().at(0).head,
               HasSubstr("\r\nHost: [::1]:" + std::to_string(by_ipv6.port()) + "\r\n"));
@@ -171,7 +171,7 @@ TEST(Exporter, SmallOffersAreSentTogether) {
   options.batch_spans = 6;
   Exporter exporter(options);
   exporter.start();
-  for (int i = 0; i < 3; ++i) exporter.offer(batch_of(2));
+  for (int i = 0; i < 3; ++i) exporter.offer(numbered_spans(2));
   ASSERT_TRUE(becomes_true([&] { return exporter.sent() == 6; })) << "a full batch need not wait";
   EXPECT_EQ(collector.posts().size(), 1U);
 }
@@ -183,8 +183,8 @@ TEST(Exporter, ALargeOfferIsSentInParts) {
   options.batch_spans = 100;
   Exporter exporter(options);
   exporter.start();
-  exporter.offer(batch_of(250));
-  exporter.offer(batch_of(10, 251));
+  exporter.offer(numbered_spans(250));
+  exporter.offer(numbered_spans(10, 251));
   ASSERT_TRUE(becomes_true([&] { return exporter.sent() == 260; }));
   uint64_t next = 1;
   for (const Collector::Post& post : collector.posts()) {
@@ -202,8 +202,8 @@ TEST(Exporter, AnOfferLargerThanTheQueueIsTakenAsFarAsItFits) {
   ExporterOptions options = quick(collector.port());
   options.queue_spans_max = 40;
   Exporter exporter(options);
-  exporter.offer(batch_of(100));
-  exporter.offer(batch_of(5));
+  exporter.offer(numbered_spans(100));
+  exporter.offer(numbered_spans(5));
   EXPECT_EQ(exporter.lost(), 65U);
   exporter.start();
   EXPECT_TRUE(becomes_true([&] { return exporter.sent() == 40; }));
@@ -213,7 +213,7 @@ TEST(Exporter, APartThatWaitsHoldsOnToNothingElse) {
   ExporterOptions options = quick(dead_port());
   options.queue_spans_max = 40;
   Exporter exporter(options);
-  SpanBatch batch = batch_of(1000);
+  SpanBatch batch = numbered_spans(1000);
   const std::weak_ptr<const std::vector<Span>> whole = batch;
   exporter.offer(std::move(batch));
   EXPECT_EQ(exporter.lost(), 960U);
@@ -224,7 +224,7 @@ TEST(Exporter, RepeatsWhatMaySucceedLater) {
   const Collector collector({503, 429, 202});
   Exporter exporter(quick(collector.port()));
   exporter.start();
-  exporter.offer(batch_of(3));
+  exporter.offer(numbered_spans(3));
   ASSERT_TRUE(becomes_true([&] { return exporter.sent() + exporter.lost() == 3; }));
   EXPECT_EQ(exporter.sent(), 3U);
   EXPECT_EQ(exporter.retries(), 2U);
@@ -237,7 +237,7 @@ TEST(Exporter, GivesUpAfterItsTries) {
   const Collector collector({503});
   Exporter exporter(quick(collector.port()));
   exporter.start();
-  exporter.offer(batch_of(3));
+  exporter.offer(numbered_spans(3));
   ASSERT_TRUE(becomes_true([&] { return exporter.lost() == 3; }));
   EXPECT_EQ(exporter.retries(), 2U);
   EXPECT_EQ(collector.posts().size(), 3U);
@@ -248,7 +248,7 @@ TEST(Exporter, DoesNotRepeatWhatIsRefused) {
     const Collector collector({status});
     Exporter exporter(quick(collector.port()));
     exporter.start();
-    exporter.offer(batch_of(2));
+    exporter.offer(numbered_spans(2));
     ASSERT_TRUE(becomes_true([&] { return exporter.lost() == 2; })) << status;
     EXPECT_EQ(collector.posts().size(), 1U) << status;
     EXPECT_EQ(exporter.retries(), 0U);
@@ -263,7 +263,7 @@ TEST(Exporter, ADeadCollectorCostsSpansAndNoMemory) {
   Exporter exporter(options);
   exporter.start();
   const Instant begin = monotonic_now();
-  for (size_t i = 0; i < 1000; ++i) exporter.offer(batch_of(1));
+  for (size_t i = 0; i < 1000; ++i) exporter.offer(numbered_spans(1));
   EXPECT_LT(monotonic_now() - begin, seconds(2)) << "nobody waits";
   ASSERT_TRUE(becomes_true([&] { return exporter.lost() == 1000; }));
   EXPECT_EQ(exporter.sent(), 0U);
@@ -276,7 +276,7 @@ TEST(Exporter, GoesOnWhenTheCollectorIsBack) {
   options.retry_time = milliseconds(1);
   Exporter exporter(options);
   exporter.start();
-  exporter.offer(batch_of(4));
+  exporter.offer(numbered_spans(4));
   ASSERT_TRUE(becomes_true([&] { return exporter.retries() > 2; }));
   const Collector collector({202}, Manner::kAnswers, ("127.0.0.1:" + std::to_string(port)).c_str());
   EXPECT_TRUE(becomes_true([&] { return exporter.sent() == 4; }));
@@ -292,10 +292,10 @@ TEST(Exporter, ACollectorThatHangsCostsTheSpansOnly) {
     options.batch_spans = 4000;
     Exporter exporter(options);
     exporter.start();
-    auto large = std::make_shared<std::vector<Span>>(*batch_of(4000));
+    auto large = std::make_shared<std::vector<Span>>(*numbered_spans(4000));
     for (Span& span : *large) span.name.assign(5000, 'x');  // 20 MB: more than sockets hold
     const Instant begin = monotonic_now();
-    exporter.offer(manner == Manner::kStalls ? SpanBatch(large) : batch_of(1));
+    exporter.offer(manner == Manner::kStalls ? SpanBatch(large) : numbered_spans(1));
     ASSERT_TRUE(becomes_true([&] { return exporter.lost() > 0; })) << static_cast<int>(manner);
     EXPECT_LT(monotonic_now() - begin, seconds(5)) << static_cast<int>(manner);
     EXPECT_EQ(exporter.sent(), 0U);
@@ -309,7 +309,7 @@ TEST(Exporter, TheEndSendsWhatIsLeft) {
     options.batch_time = seconds(30);
     Exporter exporter(options);
     exporter.start();
-    exporter.offer(batch_of(3));
+    exporter.offer(numbered_spans(3));
   }
   ASSERT_EQ(collector.posts().size(), 1U);
   EXPECT_EQ(nlohmann::json::parse(collector.posts()[0].body).size(), 3U);
@@ -323,7 +323,7 @@ TEST(Exporter, TheEndDoesNotWaitForACollectorThatHangs) {
   options.stop_time = milliseconds(300);
   exporter.emplace(options);
   exporter->start();
-  exporter->offer(batch_of(1));
+  exporter->offer(numbered_spans(1));
   ASSERT_TRUE(becomes_true([&] { return collector.posts().size() == 1; }));
   const Instant begin = monotonic_now();
   exporter.reset();
@@ -341,7 +341,7 @@ TEST(Exporter, OnesThatAreStoppedTogetherWaitTogether) {
   for (int i = 0; i < 4; ++i) {
     exporters.push_back(std::make_unique<Exporter>(options));
     exporters.back()->start();
-    exporters.back()->offer(batch_of(1));
+    exporters.back()->offer(numbered_spans(1));
   }
   ASSERT_TRUE(becomes_true([&] { return collector.posts().size() == 1; }));
   const Instant begin = monotonic_now();
@@ -357,7 +357,7 @@ TEST(Exporter, TheEndDoesNotWaitForItsNextTry) {
   std::optional<Exporter> exporter;
   exporter.emplace(options);
   exporter->start();
-  exporter->offer(batch_of(1));
+  exporter->offer(numbered_spans(1));
   std::this_thread::sleep_for(milliseconds(100));
   const Instant begin = monotonic_now();
   exporter.reset();
@@ -368,8 +368,8 @@ TEST(Exporter, OneThatWasNeverStartedEndsAtOnce) {
   const Instant begin = monotonic_now();
   {
     Exporter exporter(quick(dead_port()));
-    exporter.offer(batch_of(1));
-    exporter.offer(batch_of(0));
+    exporter.offer(numbered_spans(1));
+    exporter.offer(numbered_spans(0));
   }
   EXPECT_LT(monotonic_now() - begin, seconds(1));
 }

@@ -41,7 +41,7 @@ class Silent {
   std::vector<Fd> waiting_;
 };
 
-SocketAddress address_of(const Collector& collector) {
+SocketAddress bound_address_of(const Collector& collector) {
   SocketAddress address = *SocketAddress::parse("127.0.0.1:0");
   address.port = collector.port();
   return address;
@@ -58,7 +58,7 @@ TEST(ConnectToFirst, ASilentAddressDoesNotUseUpTheTime) {
   const Silent silent, other;
   const Collector collector;
   const std::vector<SocketAddress> addresses = {silent.address(), other.address(),
-                                                address_of(collector)};
+                                                bound_address_of(collector)};
   const Instant begin = monotonic_now();
   const Fd fd = connect_to_first(addresses, begin + seconds(10));
   EXPECT_EQ(peer_port(fd), collector.port());
@@ -72,7 +72,7 @@ TEST(ConnectToFirst, ADeadAddressCostsNoTime) {
   const Collector collector;
   const std::vector<SocketAddress> addresses(20, dead);
   std::vector<SocketAddress> with_one = addresses;
-  with_one.push_back(address_of(collector));
+  with_one.push_back(bound_address_of(collector));
   const Instant begin = monotonic_now();
   EXPECT_EQ(peer_port(connect_to_first(with_one, begin + seconds(10))), collector.port());
   EXPECT_FALSE(connect_to_first(addresses, begin + seconds(10)).is_open());
@@ -82,7 +82,7 @@ TEST(ConnectToFirst, ADeadAddressCostsNoTime) {
 TEST(ConnectToFirst, TheFirstOneThatLivesIsTaken) {
   const Collector collector;
   const Silent silent;
-  const std::vector<SocketAddress> addresses = {address_of(collector), silent.address()};
+  const std::vector<SocketAddress> addresses = {bound_address_of(collector), silent.address()};
   EXPECT_EQ(peer_port(connect_to_first(addresses, monotonic_now() + seconds(10))),
             collector.port());
 }
