@@ -82,6 +82,8 @@ class Bench(unittest.TestCase):
             self.assertEqual(contestant["metrics"]["errors"]["median"], 0, f"{label}: {row['notes']}")
 
     def test_interrupted_it_leaves_nothing(self) -> None:
+        # A shell's background job ignores SIGINT, and so would everything below it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen([TOOL, "--rows", "^keepalive-32$", "--seconds", "60"], env=ENVIRONMENT, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         wait_until(lambda: any("np_load" in Path(f"/proc/{pid}/comm").read_text() for pid in self.members(process)),

@@ -121,9 +121,13 @@ class Dashboard(unittest.TestCase):
         # What was repeated before the broken endpoint was ejected is in the sum since the start.
         self.choose_window(0)
         self.assertNotEqual(self.row("services-box", "stock default")[7], "–")
-        graph = self.browser.text("#graph-scroll")
-        for name in ("client", "front", "web", "stock", "raw", "1 out"):
-            self.assertIn(name, graph)
+        graph: list[str] = []
+
+        def is_drawn() -> bool:  # it is drawn anew when its data has come
+            graph[:] = [self.browser.text("#graph-scroll")]
+            return all(name in graph[0] for name in ("client", "front", "web", "stock", "raw", "1 out"))
+
+        wait_until(is_drawn, 10, f"everybody is in the graph: {graph}")
 
     def test_3_faults_limits_and_ejections(self) -> None:
         self.browser.go(PAGE)
