@@ -77,6 +77,7 @@ std::string reason_text(const proxy::EjectionReason& why) {
     case proxy::EjectionCause::kLatency:
       return "latency p" + number_text(why.percentile) + " " + found + " ms over its limit " +
              limit + " ms";
+    case proxy::EjectionCause::kTrial:
     case proxy::EjectionCause::kNone:
     case proxy::EjectionCause::kConsecutive5xx:
     case proxy::EjectionCause::kConsecutiveGateway:
@@ -86,16 +87,16 @@ std::string reason_text(const proxy::EjectionReason& why) {
   return proxy::to_text(why.cause);
 }
 
-bool is_about_a_row(proxy::EjectionCause cause) {
+bool has_a_last_failure(proxy::EjectionCause cause) {
   return cause == proxy::EjectionCause::kConsecutive5xx ||
          cause == proxy::EjectionCause::kConsecutiveGateway ||
-         cause == proxy::EjectionCause::kConsecutiveLocal;
+         cause == proxy::EjectionCause::kConsecutiveLocal || cause == proxy::EjectionCause::kTrial;
 }
 
 // With the failure that was one too many.
 std::string event_reason(const EjectionEvent& event) {
   std::string text = reason_text(event.why);
-  if (!is_about_a_row(event.why.cause)) return text;
+  if (!has_a_last_failure(event.why.cause)) return text;
   return text + ", the last one " +
          (event.last ? result_text(*event.last) : "before the worker restarted");
 }
@@ -161,7 +162,7 @@ std::optional<kernel::EndpointChange> change_of(const EjectionEvent& event) {
 std::string standing_reason(const proxy::EjectionReason& why,
                             const std::vector<std::string>& failures) {
   if (why.cause == proxy::EjectionCause::kNone) return "ejected before the worker restarted";
-  const bool has_last = is_about_a_row(why.cause) && !failures.empty();
+  const bool has_last = has_a_last_failure(why.cause) && !failures.empty();
   return reason_text(why) + (has_last ? ": " + failures.back() : "");
 }
 

@@ -79,7 +79,7 @@ struct Cluster {
   LoadBalancing load_balancing;
   ConnectionPool pool;
   std::optional<ShadowLimits> shadow_limits;
-  std::optional<Outlier> outlier;
+  std::optional<Outlier> outlier, shadow_outlier;  // the second one looks on
   std::optional<HealthCheck> health_check;
   std::vector<HostFault> faults;  // the first that matches is used instead of the route's
   bool source_pod = false;        // upstream keeps the pod's address (annotation source: pod)

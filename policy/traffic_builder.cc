@@ -77,20 +77,15 @@ void TrafficBuilder::apply(Cluster& cluster, const Labels& labels) {
     // In force it would be the limits of this one, so those of others stay.
     const bool looks_on = traffic->limits && limits == nullptr && !cluster.shadow_limits;
     if (looks_on) cluster.shadow_limits = {traffic->origin.to_string(), *traffic->limits};
-    if (traffic->outlier && outlier == nullptr) outlier = traffic;
+    const bool ejects = traffic->outlier && outlier == nullptr;
+    if (ejects && !traffic->outlier->shadow) outlier = traffic;
+    const bool rehearses = ejects && traffic->outlier->shadow && !cluster.shadow_outlier;
+    if (rehearses) cluster.shadow_outlier = traffic->outlier;
     if (traffic->health_check && check == nullptr) check = traffic;
     add_faults(*traffic, cluster);
   }
   if (limits != nullptr) take_limits(*limits->limits, cluster.pool);
-  if (outlier != nullptr) {
-    if (outlier->outlier->shadow && cluster.outlier) {
-      findings_.warning(outlier->origin,
-                        "ejection in shadow mode stands in the place of the one "
-                        "that another object asks for: nobody is ejected from " +
-                            cluster.name + " meanwhile");
-    }
-    cluster.outlier = outlier->outlier;
-  }
+  if (outlier != nullptr) cluster.outlier = outlier->outlier;
   if (check != nullptr) cluster.health_check = check->health_check;
 }
 

@@ -49,8 +49,8 @@ void add_cluster(const policy::Cluster& cluster, EndpointRows& rows) {
     EndpointRow& row = rows[{cluster.host, cluster.port, endpoint.address.to_string()}];
     row.endpoint = endpoint;
     if (!cluster.subset.empty()) row.subsets.insert(cluster.subset);
-    row.can_be_ejected =
-        row.can_be_ejected || cluster.outlier.has_value() || cluster.health_check.has_value();
+    row.can_be_ejected |= cluster.outlier.has_value() || cluster.shadow_outlier.has_value() ||
+                          cluster.health_check.has_value();
   }
 }
 

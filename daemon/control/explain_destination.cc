@@ -183,12 +183,11 @@ Json ejection_json(const policy::Outlier& outlier) {
           {"ejection_ms", milliseconds_of(outlier.base_ejection_time)},
           {"max_percent", outlier.max_ejection_percent},
           {"panic_percent", outlier.panic_percent},
-          {"by_interval", outlier.looks_at_intervals()},
-          {"shadow", outlier.shadow}};
+          {"by_interval", outlier.looks_at_intervals()}};
 }
 
 std::vector<EndpointStanding> standings_of(const policy::Cluster& cluster, EndpointWatch* watch) {
-  const bool watched = cluster.outlier || cluster.health_check;
+  const bool watched = cluster.outlier || cluster.shadow_outlier || cluster.health_check;
   if (watch == nullptr || !watched) return {};
   return watch->standing(cluster.service_id);
 }
@@ -197,7 +196,7 @@ std::vector<EndpointStanding> standings_of(const policy::Cluster& cluster, Endpo
 void add_endpoints(const policy::Cluster& cluster, const policy::ExplainedDestination& destination,
                    EndpointWatch* watch, Json& json) {
   const std::vector<EndpointStanding> standings = standings_of(cluster, watch);
-  const bool obeys = !cluster.outlier || !cluster.outlier->shadow;
+  const bool obeys = cluster.outlier || !cluster.shadow_outlier;
   Json list = Json::array();
   uint64_t available = 0;
   for (uint32_t i = 0; i < cluster.endpoints.size(); ++i) {
@@ -256,6 +255,7 @@ Json destination_json(const policy::Explanation& explanation,
     json["shadow_limits"]["object"] = cluster->shadow_limits->object;
   }
   if (cluster->outlier) json["ejection"] = ejection_json(*cluster->outlier);
+  if (cluster->shadow_outlier) json["shadow_ejection"] = ejection_json(*cluster->shadow_outlier);
   json["health_checked"] = cluster->health_check.has_value();
   if (!cluster->original_destination) add_endpoints(*cluster, destination, live.watch, json);
   return json;

@@ -131,6 +131,7 @@ void Core::count(const ServiceHealth::Verdict& verdict) {
       ++all.outlier_ejections_latency;
       ++own.outlier_detection_ejections_enforced_latency;
       return;
+    case EjectionCause::kTrial:  // Envoy knows none of the kind: in the total only
     case EjectionCause::kNone:
       return;
   }

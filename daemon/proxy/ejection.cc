@@ -5,172 +5,34 @@
 #include <utility>
 
 #include "base/check.h"
+#include "proxy/ejection_rules.h"
 #include "proxy/node_state.h"
 
 namespace np::proxy {
-namespace {
-
 using Permit = ServiceHealth::Permit;
 using Standing = ServiceHealth::Standing;
 
-constexpr uint32_t kWhole = 100;  // percent
+namespace {
 
-bool is_gateway_error(uint16_t status) {
-  return status >= 502 && status <= 504;
-}
-
-bool is_failure(const TryResult& result) {
-  switch (result.kind) {
-    case TryResult::Kind::kAnswered:
-      return result.status >= 500;
-    case TryResult::Kind::kConnected:
-      return false;
-    case TryResult::Kind::kConnectFailed:
-    case TryResult::Kind::kReset:
-    case TryResult::Kind::kTimedOut:
-      return true;
-  }
-  return true;
-}
-
-void clear_row(EndpointHealth& endpoint) {
-  endpoint.consecutive_5xx = endpoint.consecutive_gateway = endpoint.consecutive_local = 0;
-  endpoint.held_against = 0;
-}
-
-// What traffic-semantics 3.4 counts, per try.
-void count(EndpointHealth& endpoint, const policy::Outlier& outlier, const TryResult& result) {
-  const bool answered = result.kind == TryResult::Kind::kAnswered;
-  if (!is_failure(result)) return clear_row(endpoint);
-  if (!answered && outlier.split_local_origin) {
-    ++endpoint.consecutive_local;
-    return;
-  }
-  endpoint.consecutive_local = 0;
-  ++endpoint.consecutive_5xx;
-  if (!answered || is_gateway_error(result.status)) {
-    ++endpoint.consecutive_gateway;
-  } else {
-    endpoint.consecutive_gateway = 0;
-  }
-}
-
-bool is_half_open(const policy::Outlier& outlier, uint32_t flags) {
-  return outlier.half_open && (flags & EndpointHealth::kReturned) != 0;
-}
-
-// Whether any rule in force holds the result against the endpoint. An answer that none does is as
-// good as any; a connect that failed proves nothing either way. One slow answer says nothing, but
-// who may have been out for slow ones is not let back in by another.
-bool is_held_against(const policy::Outlier& outlier, const TryResult& result, uint32_t flags) {
-  const bool answered = result.kind == TryResult::Kind::kAnswered;
-  if (!is_failure(result)) {
-    return answered && outlier.latency && is_half_open(outlier, flags) &&
-           result.took > outlier.latency->threshold;
-  }
-  if (!answered) return true;
-  if (outlier.consecutive_5xx > 0 || outlier.success_rate || outlier.failure_percentage) {
-    return true;
-  }
-  return outlier.consecutive_gateway_errors > 0 && is_gateway_error(result.status);
-}
-
-// How many more failures in a row the rules in force forgive before they eject, and one more: at
-// least one, for failures that led to no ejection block nobody.
-uint32_t failures_left(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
-  uint32_t left = UINT32_MAX;
-  const auto consider = [&left](uint32_t threshold, uint32_t count) {
-    if (threshold > 0) left = std::min(left, threshold > count ? threshold - count : 1);
-  };
-  consider(outlier.consecutive_5xx, endpoint.consecutive_5xx);
-  consider(outlier.consecutive_gateway_errors, endpoint.consecutive_gateway);
-  if (outlier.split_local_origin) {
-    consider(outlier.consecutive_local_origin_failures, endpoint.consecutive_local);
-  }
-  return left;
-}
-
-void weigh(EndpointHealth& endpoint, const policy::Outlier& outlier) {
-  const uint32_t forgiven = forgiven_failures(outlier);
-  const uint32_t left = failures_left(endpoint, outlier);
-  endpoint.held_against = forgiven > left ? forgiven - left : 0;
-}
-
-EjectionCause judge(const EndpointHealth& endpoint, const policy::Outlier& outlier) {
-  const auto reached = [](uint32_t count, uint32_t threshold) {
-    return threshold > 0 && count >= threshold;
-  };
-  if (reached(endpoint.consecutive_5xx, outlier.consecutive_5xx)) {
-    return EjectionCause::kConsecutive5xx;
-  }
-  if (reached(endpoint.consecutive_gateway, outlier.consecutive_gateway_errors)) {
-    return EjectionCause::kConsecutiveGateway;
-  }
-  if (outlier.split_local_origin &&
-      reached(endpoint.consecutive_local, outlier.consecutive_local_origin_failures)) {
-    return EjectionCause::kConsecutiveLocal;
-  }
-  return EjectionCause::kNone;
-}
-
-// D6: the old rule looks at the share before this ejection, today's at the share after it.
-bool may_eject(const policy::Outlier& outlier, const Standing& standing) {
-  if (standing.endpoints == 0) return false;
-  const uint64_t allowed = uint64_t{outlier.max_ejection_percent} * standing.endpoints;
-  if (outlier.old_percent_rule) return uint64_t{standing.ejected} * kWhole < allowed;
-  return (uint64_t{standing.ejected} + 1) * kWhole <= allowed;
-}
-
-// Whether requests would stay away from one more ejected endpoint: panic uses it all the same.
-bool would_matter(const policy::Outlier& outlier, const Standing& standing) {
-  const uint64_t left = standing.endpoints - std::min(standing.endpoints, standing.ejected + 1);
-  return left * kWhole >= uint64_t{outlier.panic_percent} * standing.endpoints;
+// Who comes back half-open and fails its trial is out again, whatever the rows of failures say.
+EjectionCause cause_of(const EndpointHealth& endpoint, const policy::Outlier& outlier, bool failed,
+                       bool failed_probation) {
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  if (failed_probation && is_half_open(outlier, flags)) return EjectionCause::kTrial;
+  return failed ? judge_row(endpoint, outlier) : EjectionCause::kNone;
 }
 
 }  // namespace
 
-const char* to_text(EjectionCause cause) {
-  switch (cause) {
-    case EjectionCause::kNone:
-      return "none";
-    case EjectionCause::kConsecutive5xx:
-      return "consecutive 5xx";
-    case EjectionCause::kConsecutiveGateway:
-      return "consecutive gateway errors";
-    case EjectionCause::kConsecutiveLocal:
-      return "consecutive local-origin failures";
-    case EjectionCause::kSuccessRate:
-      return "success rate";
-    case EjectionCause::kFailurePercentage:
-      return "failure percentage";
-    case EjectionCause::kLatency:
-      return "latency";
-  }
-  return "none";
-}
-
-uint32_t forgiven_failures(const policy::Outlier& outlier) {
-  uint32_t least = 0;
-  const auto consider = [&least](uint32_t threshold) {
-    if (threshold > 0 && (least == 0 || threshold < least)) least = threshold;
-  };
-  consider(outlier.consecutive_5xx);
-  consider(outlier.consecutive_gateway_errors);
-  if (outlier.split_local_origin) consider(outlier.consecutive_local_origin_failures);
-  return least;
-}
-
-// Health checks send endpoints out beyond maxEjectionPercent: half-open holds wherever others are
-// there to be asked.
-bool holds_back(const policy::Outlier& outlier, const Standing& standing, uint32_t flags) {
-  if (outlier.shadow || !would_matter(outlier, standing)) return false;
-  if (is_half_open(outlier, flags) && standing.ejected + 1 < standing.endpoints) return true;
-  const bool has_rule = is_half_open(outlier, flags) || forgiven_failures(outlier) > 0;
-  return has_rule && may_eject(outlier, standing);
-}
-
 ServiceHealth::ServiceHealth(NodeState& node, uint32_t service_id)
+    : node_(node),
+      service_id_(service_id),
+      rehearsal_(new ServiceHealth(node, service_id, Rehearsal{})) {}
+
+ServiceHealth::ServiceHealth(NodeState& node, uint32_t service_id, Rehearsal /*mode*/)
     : node_(node), service_id_(service_id) {}
+
+ServiceHealth::~ServiceHealth() = default;
 
 EndpointHealth& ServiceHealth::endpoint(const SocketAddress& address) {
   const SpinGuard guard(lock_);
@@ -187,16 +49,28 @@ EndpointHealth& ServiceHealth::record_of(const SocketAddress& address) {
 }
 
 void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t shard) {
+  adopt_rules(cluster, now, shard);
+  if (is_rehearsal()) return;
+  rehearsal_->adopt(cluster, now, shard);
+  if (!cluster.shadow_outlier) return;
+  for (const policy::Endpoint& listed : cluster.endpoints) {
+    EndpointHealth* rehearsed = &rehearsal_->endpoint(listed.address);
+    endpoint(listed.address).rehearsed.store(rehearsed, std::memory_order_release);
+  }
+}
+
+void ServiceHealth::adopt_rules(const policy::Cluster& cluster, Instant now, uint32_t shard) {
   const SpinGuard guard(lock_);
-  if (!cluster.outlier) {
+  const std::optional<policy::Outlier>& outlier = rules_of(cluster);
+  if (!outlier) {
     rules_.erase(cluster.id);
     return;
   }
-  interval_ = std::max<Duration>(cluster.outlier->interval, std::chrono::milliseconds(1));
+  interval_ = std::max<Duration>(outlier->interval, std::chrono::milliseconds(1));
   if (swept_ == Instant{}) swept_ = now;
   Rules& rules = rules_[cluster.id];
   rules.cluster_id = cluster.id;
-  rules.outlier = *cluster.outlier;
+  rules.outlier = *outlier;
   rules.endpoints.clear();
   for (const policy::Endpoint& listed : cluster.endpoints) {
     EndpointHealth& record = record_of(listed.address);
@@ -208,7 +82,7 @@ void ServiceHealth::adopt(const policy::Cluster& cluster, Instant now, uint32_t 
   }
   for (EndpointHealth* endpoint : rules.endpoints) {
     if (!std::exchange(endpoint->restored, false)) continue;
-    const EjectionCause cause = judge(*endpoint, rules.outlier);
+    const EjectionCause cause = judge_row(*endpoint, rules.outlier);
     if (cause != EjectionCause::kNone && !endpoint->is_ejected()) {
       (void)try_eject(*endpoint, rules, {cause}, now, shard);
     }
@@ -224,8 +98,8 @@ void ServiceHealth::take_in(EndpointHealth& endpoint, const policy::Outlier& out
   endpoint.joined = std::max(endpoint.joined, joined);
   const TryResult cut_off{.kind = TryResult::Kind::kReset};
   for (; endpoint.restored_unanswered > 0; --endpoint.restored_unanswered) {
-    count(endpoint, outlier, cut_off);
-    weigh(endpoint, outlier);
+    count_result(endpoint, outlier, cut_off);
+    weigh_row(endpoint, outlier);
     endpoint.note_failure(cut_off, now);
   }
   if (!is_new) return;
@@ -270,8 +144,23 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
                                              const policy::Cluster& cluster,
                                              const TryResult& result, bool probation, Instant now,
                                              uint32_t shard) {
+  Verdict verdict = report_own(endpoint, cluster, result, probation, now, shard);
+  if (!cluster.shadow_outlier) return verdict;
+  EndpointHealth* rehearsed = endpoint.rehearsed.load(std::memory_order_acquire);
+  if (rehearsed == nullptr) return verdict;
+  const Verdict told = rehearsal_->report_own(*rehearsed, cluster, result, false, now, shard);
+  verdict.shadow = told.shadow;
+  verdict.sweep |= told.sweep;
+  return verdict;
+}
+
+ServiceHealth::Verdict ServiceHealth::report_own(EndpointHealth& endpoint,
+                                                 const policy::Cluster& cluster,
+                                                 const TryResult& result, bool probation,
+                                                 Instant now, uint32_t shard) {
   const bool failed = is_failure(result);
-  const bool watched = cluster.outlier && cluster.outlier->looks_at_intervals();
+  const std::optional<policy::Outlier>& outlier = rules_of(cluster);
+  const bool watched = outlier && outlier->looks_at_intervals();
   if (!failed && !probation && !watched && endpoint.is_plain()) return {};
   const SpinGuard guard(lock_);
   if (probation) {
@@ -280,11 +169,13 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
   }
   Verdict verdict;
   if (failed) endpoint.note_failure(result, now);
-  if (cluster.outlier) {
-    count(endpoint, *cluster.outlier, result);
-    weigh(endpoint, *cluster.outlier);
-    const EjectionCause cause = failed ? judge(endpoint, *cluster.outlier) : EjectionCause::kNone;
+  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
+  const bool is_good = outlier ? !is_held_against(*outlier, result, flags) : !failed;
+  if (outlier) {
+    count_result(endpoint, *outlier, result);
+    weigh_row(endpoint, *outlier);
     const auto rules = rules_.find(cluster.id);
+    const EjectionCause cause = cause_of(endpoint, *outlier, failed, probation && !is_good);
     if (cause != EjectionCause::kNone && !endpoint.is_ejected() && rules != rules_.end()) {
       verdict = try_eject(endpoint, rules->second, {cause}, now, shard);
     }
@@ -293,9 +184,6 @@ ServiceHealth::Verdict ServiceHealth::report(EndpointHealth& endpoint,
     verdict.sweep = !std::exchange(windows_open_, true);
     endpoint.window->add(failed, result.took);
   }
-  const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
-  const bool is_good =
-      cluster.outlier ? !is_held_against(*cluster.outlier, result, flags) : !failed;
   if (is_good && !endpoint.is_ejected()) {
     endpoint.set(EndpointHealth::kUnproven | EndpointHealth::kReturned, false);
   }
@@ -338,10 +226,10 @@ ServiceHealth::Verdict ServiceHealth::try_eject(EndpointHealth& endpoint, const 
   }
   Verdict verdict{.cause = why.cause, .cluster_id = rules.cluster_id};
   if (!may_eject(outlier, standing(rules))) {
-    verdict.overflow = true;
+    verdict.overflow = !is_rehearsal();
     return verdict;
   }
-  if (outlier.shadow) {
+  if (is_rehearsal()) {
     clear_row(endpoint);
     endpoint.would = why;
     endpoint.would_at = now;
@@ -420,11 +308,20 @@ Instant ServiceHealth::next_sweep_locked(Instant now) const {
 }
 
 Instant ServiceHealth::next_sweep() {
+  const Instant rehearsed = is_rehearsal() ? kNever : rehearsal_->next_sweep();
   const SpinGuard guard(lock_);
-  return next_sweep_locked(swept_);
+  return std::min(next_sweep_locked(swept_), rehearsed);
 }
 
 ServiceHealth::Swept ServiceHealth::sweep(Instant now, uint32_t shard) {
+  Swept swept = sweep_own(now, shard);
+  Swept told = rehearsal_->sweep_own(now, shard);
+  swept.next = std::min(swept.next, told.next);
+  swept.verdicts.insert(swept.verdicts.end(), told.verdicts.begin(), told.verdicts.end());
+  return swept;
+}
+
+ServiceHealth::Swept ServiceHealth::sweep_own(Instant now, uint32_t shard) {
   const SpinGuard guard(lock_);
   Swept swept;
   const bool due = now >= swept_ + interval_;

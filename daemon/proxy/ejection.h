@@ -21,102 +21,17 @@
 #include "base/spin_lock.h"
 #include "base/time.h"
 #include "policy/snapshot.h"
-#include "proxy/endpoint_window.h"
+#include "proxy/endpoint_health.h"
 #include "proxy/wait_node.h"
 
 namespace np::proxy {
 
 class NodeState;
 
-enum class EjectionCause : uint8_t {
-  kNone,
-  kConsecutive5xx,
-  kConsecutiveGateway,
-  kConsecutiveLocal,
-  kSuccessRate,
-  kFailurePercentage,
-  kLatency,
-};
-const char* to_text(EjectionCause cause);
-
-// Why an endpoint is ejected, or would be.
-struct EjectionReason {
-  EjectionCause cause = EjectionCause::kNone;
-  // What a rule of whole intervals found, and what it allows: percent, or milliseconds for latency.
-  double found = 0, limit = 0;
-  double percentile = 0;  // latency
-};
-
-// What a try came to, for the endpoint that it was sent to.
-struct TryResult {
-  enum class Kind : uint8_t {
-    kAnswered,       // `status`
-    kConnectFailed,  // counts as 503, or as a local failure where those are split
-    kReset,          // before the answer; same
-    kTimedOut,       // route or per-try timeout; counts as 504, or as a local failure
-    kConnected,      // opaque TCP: all there is to know
-  };
-  Kind kind = Kind::kAnswered;
-  uint16_t status = 0;
-  Duration took{};  // from the request to the head of the answer
-};
-
-// The latest failures of an endpoint, for people who ask why.
-struct SeenFailure {
-  TryResult result;
-  Instant at;
-};
-inline constexpr size_t kSeenFailures = 4;
-
-struct EndpointHealth {
-  // Set while the endpoint needs the lock: not proven, has failures in a row, is ejected, or fails
-  // its health checks.
-  static constexpr uint32_t kUnproven = 1, kFailing = 2, kEjected = 4, kUnhealthy = 8;
-  // With kUnproven: it was out, by an ejection or by its health checks.
-  static constexpr uint32_t kReturned = 16;
-  std::atomic<uint32_t> flags{kUnproven};
-
-  // All else is guarded by the ServiceHealth's lock.
-  SocketAddress address;
-  uint32_t unanswered = 0;  // requests under probation
-  uint32_t consecutive_5xx = 0;
-  uint32_t consecutive_gateway = 0;
-  uint32_t consecutive_local = 0;
-  uint32_t ejections = 0;   // ever
-  uint32_t multiplier = 0;  // of the ejection time; grows with each, shrinks with good intervals
-  Instant joined;           // as the policy says; a later one is a new endpoint at the old address
-  // Of the worker before, judged when a policy is known: failures, and requests without an answer.
-  bool restored = false;
-  uint32_t restored_unanswered = 0;
-  uint32_t held_against =
-      0;               // of the failures in a row, by the rule that is nearest to an ejection
-  bool saved = false;  // the store has a record
-  EjectionReason why;  // of the latest ejection
-  Instant ejected_at, until, calm_since;
-  EjectionReason would;  // of the latest one that shadow mode kept from taking effect
-  Instant would_at;
-  SeenFailure failures[kSeenFailures];
-  uint32_t failure_count = 0;
-  std::unique_ptr<EndpointWindow> window;  // only where rules look at intervals
-
-  bool is_ejected() const { return (flags.load(std::memory_order_relaxed) & kEjected) != 0; }
-  bool is_unhealthy() const { return (flags.load(std::memory_order_relaxed) & kUnhealthy) != 0; }
-  uint32_t failures_in_a_row() const {
-    return std::max({consecutive_5xx, consecutive_gateway, consecutive_local});
-  }
-  void note_failure(const TryResult& result, Instant at) {
-    failures[failure_count++ % kSeenFailures] = {result, at};
-  }
-  void set(uint32_t bits, bool on) {
-    const uint32_t old = flags.load(std::memory_order_relaxed);
-    flags.store(on ? old | bits : old & ~bits, std::memory_order_release);
-  }
-  bool is_plain() const { return flags.load(std::memory_order_relaxed) == 0; }
-};
-
 class ServiceHealth {
  public:
   ServiceHealth(NodeState& node, uint32_t service_id);
+  ~ServiceHealth();
 
   // The record of an endpoint, made when it is first named. Stays where it is.
   EndpointHealth& endpoint(const SocketAddress& address);
@@ -129,10 +44,7 @@ class ServiceHealth {
   // Changes whenever a request that found no room may find some.
   uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
 
-  // How a cluster's endpoints stand, as its shard counted them at the latest version.
-  struct Standing {
-    uint32_t endpoints = 0, ejected = 0;
-  };
+  using Standing = ServiceStanding;
   // Asks to send a request. kPlain: nothing to give back. kProbation: report() or forget() must
   // follow. kNoRoom: as many as are forgiven are unanswered already.
   enum class Permit : uint8_t { kPlain, kProbation, kNoRoom };
@@ -193,6 +105,18 @@ class ServiceHealth {
   uint32_t service_id() const { return service_id_; }
 
  private:
+  // Rules in shadow mode, beside those in force: a service of its own that ejects nobody, so that
+  // neither disturbs the other's rows of failures and intervals.
+  struct Rehearsal {};
+  ServiceHealth(NodeState& node, uint32_t service_id, Rehearsal);
+  bool is_rehearsal() const { return rehearsal_ == nullptr; }
+  const std::optional<policy::Outlier>& rules_of(const policy::Cluster& cluster) const {
+    return is_rehearsal() ? cluster.shadow_outlier : cluster.outlier;
+  }
+  void adopt_rules(const policy::Cluster& cluster, Instant now, uint32_t shard);
+  Verdict report_own(EndpointHealth& endpoint, const policy::Cluster& cluster,
+                     const TryResult& result, bool probation, Instant now, uint32_t shard);
+  Swept sweep_own(Instant now, uint32_t shard);
   // A cluster's rules, kept for the sweeps.
   struct Rules {
     uint32_t cluster_id = 0;
@@ -206,7 +130,9 @@ class ServiceHealth {
   std::vector<EndpointHealth*> judged_by(const Rules& rules, uint32_t hosts, uint32_t volume) const;
   void convict(EndpointHealth& endpoint, const Rules& rules, const EjectionReason& why, Instant now,
                uint32_t shard, Swept& swept);
-  void look_at(const Rules& rules, const EndpointHealth& endpoint, View& view) const;
+  static bool has(const Rules& rules, const EndpointHealth& endpoint);
+  void look_at_rehearsal(const EndpointHealth& rehearsed, View& view);
+  bool is_on_probation(const EndpointHealth& endpoint) const;  // lock_ is held
   void bring_back(EndpointHealth& endpoint, Instant now, bool asked);
   EndpointHealth& record_of(const SocketAddress& address);  // lock_ is held
   void take_in(EndpointHealth& endpoint, const policy::Outlier& outlier, Instant joined,
@@ -218,7 +144,8 @@ class ServiceHealth {
 
   NodeState& node_;
   const uint32_t service_id_;
-  SpinLock lock_;
+  const std::unique_ptr<ServiceHealth> rehearsal_;  // null: this is one
+  SpinLock lock_;                                   // taken before the rehearsal's
   std::atomic<uint64_t> version_{1};
   std::atomic<uint64_t> epoch_{1};
   std::unordered_map<SocketAddress, std::unique_ptr<EndpointHealth>, SocketAddressHash> endpoints_;
@@ -228,12 +155,5 @@ class ServiceHealth {
   Duration interval_ = std::chrono::seconds(10);
   Instant swept_;  // the latest sweep, or when the first policy came; next ones follow by interval
 };
-
-// Requests in a row that may fail before the endpoint is ejected; 0: it never is.
-uint32_t forgiven_failures(const policy::Outlier& outlier);
-
-// Whether requests are kept from an endpoint that has yet to prove itself; `flags` are its own.
-bool holds_back(const policy::Outlier& outlier, const ServiceHealth::Standing& standing,
-                uint32_t flags);
 
 }  // namespace np::proxy

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "proxy/ejection.h"
+#include "proxy/ejection_rules.h"
 #include "proxy/node_state.h"
 
 namespace np::proxy {
@@ -48,7 +49,7 @@ std::vector<EndpointHealth*> ServiceHealth::judged_by(const Rules& rules, uint32
 // cluster's it is.
 void ServiceHealth::convict(EndpointHealth& endpoint, const Rules& rules, const EjectionReason& why,
                             Instant now, uint32_t shard, Swept& swept) {
-  const bool is_told = rules.outlier.shadow && endpoint.would_at == now;
+  const bool is_told = is_rehearsal() && endpoint.would_at == now;
   if (endpoint.is_ejected() || is_told) return;
   swept.verdicts.push_back(try_eject(endpoint, rules, why, now, shard));
   save(endpoint);
@@ -112,7 +113,7 @@ void ServiceHealth::set_checked(const SocketAddress& address, bool healthy, Inst
 
 void ServiceHealth::save(EndpointHealth& endpoint) {
   EjectionStore* store = node_.store();
-  if (store == nullptr) return;
+  if (store == nullptr || is_rehearsal()) return;
   EjectionStore::Record record;
   record.ejected = endpoint.is_ejected();
   record.until = endpoint.until;
@@ -152,19 +153,29 @@ void ServiceHealth::restore(const SocketAddress& address, const Restored& record
   version_.fetch_add(1, std::memory_order_release);
 }
 
-// What a cluster's rules make of an endpoint that is theirs.
-void ServiceHealth::look_at(const Rules& rules, const EndpointHealth& endpoint, View& view) const {
-  const auto& all = rules.endpoints;
-  if (std::find(all.begin(), all.end(), &endpoint) == all.end()) return;
-  if (rules.outlier.shadow) {
-    view.would = endpoint.would;
-    view.would_at = endpoint.would_at;
-    return;
-  }
+bool ServiceHealth::has(const Rules& rules, const EndpointHealth& endpoint) {
+  return std::find(rules.endpoints.begin(), rules.endpoints.end(), &endpoint) !=
+         rules.endpoints.end();
+}
+
+// By rules that are in force now: what others found is no news.
+void ServiceHealth::look_at_rehearsal(const EndpointHealth& rehearsed, View& view) {
+  const SpinGuard guard(lock_);
+  const bool is_judged = std::any_of(rules_.begin(), rules_.end(), [&](const auto& entry) {
+    return has(entry.second, rehearsed);
+  });
+  if (!is_judged) return;
+  view.would = rehearsed.would;
+  view.would_at = rehearsed.would_at;
+}
+
+bool ServiceHealth::is_on_probation(const EndpointHealth& endpoint) const {
   const uint32_t flags = endpoint.flags.load(std::memory_order_relaxed);
-  const bool is_unproven = (flags & EndpointHealth::kUnproven) != 0;
-  view.probation =
-      view.probation || (is_unproven && holds_back(rules.outlier, standing(rules), flags));
+  if ((flags & EndpointHealth::kUnproven) == 0) return false;
+  return std::any_of(rules_.begin(), rules_.end(), [&](const auto& entry) {
+    const Rules& rules = entry.second;
+    return has(rules, endpoint) && holds_back(rules.outlier, standing(rules), flags);
+  });
 }
 
 std::vector<ServiceHealth::View> ServiceHealth::views() {
@@ -186,7 +197,9 @@ std::vector<ServiceHealth::View> ServiceHealth::views() {
     for (uint32_t i = endpoint->failure_count - kept; i != endpoint->failure_count; ++i) {
       view.failures.push_back(endpoint->failures[i % kSeenFailures]);
     }
-    for (const auto& [cluster, rules] : rules_) look_at(rules, *endpoint, view);
+    view.probation = is_on_probation(*endpoint);
+    const EndpointHealth* rehearsed = endpoint->rehearsed.load(std::memory_order_relaxed);
+    if (rehearsed != nullptr) rehearsal_->look_at_rehearsal(*rehearsed, view);
     list.push_back(std::move(view));
   }
   return list;

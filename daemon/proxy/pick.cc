@@ -24,10 +24,10 @@ bool is_avoided(const Picker::Request& request, const policy::Endpoint& endpoint
   return std::find(request.avoid.begin(), request.avoid.end(), endpoint.id) != request.avoid.end();
 }
 
-// Shadow mode keeps ejections from taking effect; health checks are none.
+// Rules that only look on keep nobody out, nor does what rules before them did; health checks do.
 bool is_left_out(const policy::Cluster& cluster, const EndpointHealth* health) {
   if (health == nullptr) return false;
-  const bool obeys = !cluster.outlier || !cluster.outlier->shadow;
+  const bool obeys = cluster.outlier || !cluster.shadow_outlier;
   return health->is_unhealthy() || (obeys && health->is_ejected());
 }
 
@@ -127,7 +127,7 @@ RetryBudget& Picker::retry_budget(const policy::Cluster& cluster) {
 }
 
 void Picker::adopt(ClusterState& state, const policy::Cluster& cluster, Instant now) {
-  const bool watched = cluster.outlier || cluster.health_check;
+  const bool watched = cluster.outlier || cluster.shadow_outlier || cluster.health_check;
   state.health = watched ? &node_.health(cluster.service_id) : nullptr;
   if (state.health != nullptr) state.health->adopt(cluster, now, shard_);
   for (auto& [id, endpoint] : state.endpoints) endpoint->listed = false;

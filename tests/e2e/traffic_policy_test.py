@@ -344,6 +344,18 @@ class Shadow(TrafficCase):
         self.assertRegex(shown["reason"], r"^would be ejected \(shadow, [\d.]+m?s ago\): consecutive 5xx$")
         self.assertIn(f"{self.second.address}:8080 would be ejected (shadow)", self.daemon.log())
 
+    def test_ejection_in_force_goes_on_beside_one_that_looks_on(self) -> None:
+        self.second.set(status=500)
+        detection = {"consecutive5xxErrors": 3, "interval": "10s", **ALL}
+        self.daemon.apply(istio("DestinationRule", {"host": "web", "trafficPolicy": {"outlierDetection": detection}}))
+        self.use(ejection={"consecutive5xx": 1, "mode": "shadow", **ALL})
+        self.statuses(4 * CLIENTS)
+        self.assertEqual(self.seen(self.second), 3, "it is ejected after three")
+        self.assertEqual(self.moved("outlier_ejections_enforced_total"), 1)
+        self.assertEqual(self.moved("outlier_ejections_shadow"), 3)
+        self.assertEqual(self.scene.endpoint(self.second)["state"], "ejected")
+        self.daemon.ctl("uneject", "web", f"{self.second.address}:8080")
+
     def test_a_rate_limit_refuses_nothing(self) -> None:
         rule = {"name": "few", "windows": [{"requests": 3, "per": "10m"}]}
         for mode, statuses in (("shadow", [200] * 8), ("enforce", [429] * 2)):

@@ -21,6 +21,9 @@ from chromium import FLAGS
 from nodeproxy import in_netns
 
 ANSWER_SECONDS = 20.0
+# What Chromium ends requests with when interfaces come or addresses become usable: it says nothing of the page.
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+LOADS_MAX = 20
 FIRST_FREE = 10  # the pipe is 3 and 4 in the browser: ours must not be in the way
 
 
@@ -51,6 +54,7 @@ class Browser:
         self._ended = False
         self._number = 0
         self.complaints: list[str] = []
+        self._is_interrupted = False
         threading.Thread(target=self._listen, daemon=True).start()
         try:
             self._open()
@@ -91,7 +95,10 @@ class Browser:
                 self._answers[message["id"]] = message
                 self._changed.notify_all()
             elif complaint := _complaint(message["method"], message.get("params", {})):
-                self.complaints.append(complaint)
+                if NETWORK_CHANGED in complaint:
+                    self._is_interrupted = True
+                else:
+                    self.complaints.append(complaint)
 
     def _ask(self, method: str, session: str | None, parameters: dict) -> dict:
         with self._changed:
@@ -131,12 +138,19 @@ class Browser:
 
     def go(self, url: str) -> None:
         """Forgets what the page before complained of."""
-        with self._changed:
-            self.complaints.clear()
-        failed = self.tell("Page.navigate", url=url).get("errorText")
-        if failed:
-            raise AssertionError(f"{url}: {failed}")
-        self.wait("document.readyState === 'complete'")
+        for _ in range(LOADS_MAX):
+            with self._changed:
+                self.complaints.clear()
+                self._is_interrupted = False
+            failed = self.tell("Page.navigate", url=url).get("errorText")
+            if failed and NETWORK_CHANGED not in failed:
+                raise AssertionError(f"{url}: {failed}")
+            if not failed:
+                self.wait("document.readyState === 'complete'")
+            if not failed and not self._is_interrupted:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"{url}: the network changed each time")
 
     def value(self, expression: str) -> object:
         """What the expression is in the page, as JSON; a promise is awaited."""

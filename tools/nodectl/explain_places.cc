@@ -150,13 +150,7 @@ void write_limits(const Json& destination, Page& page) {
 
 // ---- endpoints -------------------------------------------------------------------------------
 
-void write_ejection(const Json& destination, Page& page) {
-  if (!destination.contains("ejection")) {
-    page.entry("ejection", destination.value("health_checked", false) ? "by health checks" : "none",
-               2);
-    return;
-  }
-  const Json& rule = destination["ejection"];
+std::string ejection_text(const Json& rule) {
   std::string text;
   const uint32_t errors = rule.value("consecutive_5xx", 0U);
   const uint32_t gateway = rule.value("consecutive_gateway_errors", 0U);
@@ -168,10 +162,20 @@ void write_ejection(const Json& destination, Page& page) {
     text += (text.empty() ? "" : ", ") + std::string("by interval of ") +
             milliseconds_text(rule.value("interval_ms", 0.0));
   }
-  text += " for " + milliseconds_text(rule.value("ejection_ms", 0.0)) + ", at most " +
-          std::to_string(rule.value("max_percent", 0U)) + " % of endpoints";
-  if (rule.value("shadow", false)) text += " (shadow)";
-  page.entry("ejection", text, 2);
+  return text + " for " + milliseconds_text(rule.value("ejection_ms", 0.0)) + ", at most " +
+         std::to_string(rule.value("max_percent", 0U)) + " % of endpoints";
+}
+
+void write_ejection(const Json& destination, Page& page) {
+  if (destination.contains("ejection")) {
+    page.entry("ejection", ejection_text(destination["ejection"]), 2);
+  } else {
+    page.entry("ejection", destination.value("health_checked", false) ? "by health checks" : "none",
+               2);
+  }
+  if (!destination.contains("shadow_ejection")) return;
+  page.entry("in shadow",
+             ejection_text(destination["shadow_ejection"]) + ": counted, nobody is ejected", 2);
 }
 
 std::string endpoint_text(const Json& endpoint, uint64_t total_weight, bool panic) {

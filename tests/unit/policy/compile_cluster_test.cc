@@ -349,20 +349,20 @@ TEST_F(CompileClusterTest, LimitsInShadowModeStandBesideThoseInForce) {
   EXPECT_FALSE(world.cluster(kWhole)->shadow_limits);
 }
 
-// Unlike limits: there is one set of rows of failures for an endpoint.
-TEST_F(CompileClusterTest, EjectionInShadowModeReplacesAnotherAndSaysSo) {
+TEST_F(CompileClusterTest, EjectionInShadowModeLooksOnBesideTheOneInForce) {
   world.virtual_service("r", {kReviews}, {rule("all", {}, {to_subset(kReviews, "")})});
   HostTraffic& traffic = world.model.traffic.emplace_back();
   traffic.origin = world.origin("TrafficPolicy", "rehearsal");
   traffic.host = kReviews;
   traffic.outlier.emplace().shadow = true;
+  traffic.outlier->consecutive_5xx = 1;
   world.compile();
-  EXPECT_FALSE(
-      world.found(Level::kWarning, "TrafficPolicy default/rehearsal", "nobody is ejected"));
-  world.destination_rule("d", kReviews, {}).policy.outlier.emplace();
+  EXPECT_FALSE(world.cluster(kWhole)->outlier);
+  EXPECT_EQ(world.cluster(kWhole)->shadow_outlier->consecutive_5xx, 1U);
+  world.destination_rule("d", kReviews, {}).policy.outlier.emplace().consecutive_5xx = 7;
   world.compile();
-  EXPECT_TRUE(world.cluster(kWhole)->outlier->shadow);
-  EXPECT_TRUE(world.found(Level::kWarning, "TrafficPolicy default/rehearsal", "nobody is ejected"));
+  EXPECT_EQ(world.cluster(kWhole)->outlier->consecutive_5xx, 7U);
+  EXPECT_EQ(world.cluster(kWhole)->shadow_outlier->consecutive_5xx, 1U);
 }
 
 }  // namespace

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "proxy/node_state.h"
 #include "tests/support/policy_fixture.h"
@@ -34,9 +37,18 @@ class IntervalRules : public ::testing::Test {
     outlier->base_ejection_time = seconds(10);
   }
   EndpointHealth& at(size_t i) { return health.endpoint(cluster->endpoints[i].address); }
-  void answer(size_t i, uint16_t status, Duration took = milliseconds(5), bool probation = false) {
+  ServiceHealth::Verdict answer(size_t i, uint16_t status, Duration took = milliseconds(5),
+                                bool probation = false) {
     const TryResult result{TryResult::Kind::kAnswered, status, took};
-    (void)health.report(at(i), *cluster, result, probation, now, 0);
+    return health.report(at(i), *cluster, result, probation, now, 0);
+  }
+  void move_to_shadow() {
+    cluster->shadow_outlier = std::exchange(cluster->outlier, std::nullopt);
+    outlier = &*cluster->shadow_outlier;
+  }
+  void move_into_force() {
+    cluster->outlier = std::exchange(cluster->shadow_outlier, std::nullopt);
+    outlier = &*cluster->outlier;
   }
   Permit ask(size_t i) {
     ServiceHealth::Standing standing;
@@ -137,7 +149,7 @@ TEST_F(IntervalRules, OfWhichTooManyAreOutAreCountedAsOverflow) {
 TEST_F(IntervalRules, ShadowModeTellsOncePerInterval) {
   outlier->failure_percentage.emplace().threshold = 60;
   outlier->failure_percentage->request_volume = 5;
-  outlier->shadow = true;
+  move_to_shadow();
   policy::Cluster other = *cluster;
   other.id = cluster->id + 1;
   use();
@@ -155,7 +167,7 @@ TEST_F(IntervalRules, ProbationIsShownWhereItIs) {
   outlier->max_ejection_percent = 100;
   use();
   EXPECT_TRUE(view(0).probation);
-  outlier->shadow = true;
+  move_to_shadow();
   use();
   EXPECT_FALSE(view(0).probation);
   answer(0, 500);
@@ -164,7 +176,7 @@ TEST_F(IntervalRules, ProbationIsShownWhereItIs) {
   EXPECT_EQ(view(0).would.cause, EjectionCause::kConsecutive5xx);
   EXPECT_EQ(view(0).would_at, now);
   EXPECT_EQ(view(1).would.cause, EjectionCause::kNone);
-  outlier->shadow = false;
+  move_into_force();
   use();
   EXPECT_EQ(view(0).would.cause, EjectionCause::kNone);
   EXPECT_TRUE(view(0).probation);
@@ -173,21 +185,61 @@ TEST_F(IntervalRules, ProbationIsShownWhereItIs) {
   EXPECT_FALSE(view(0).probation);
 }
 
+// The rules in force lose nothing by rules that look on, nor do these by an ejection.
+TEST_F(IntervalRules, ShadowRulesAreJudgedApart) {
+  outlier->consecutive_5xx = 3;
+  outlier->max_ejection_percent = 100;
+  cluster->shadow_outlier = *outlier;
+  cluster->shadow_outlier->consecutive_5xx = 2;
+  use();
+  answer(0, 200);
+  EXPECT_FALSE(answer(0, 500).shadow);
+  const auto second = answer(0, 500);
+  EXPECT_TRUE(second.shadow);
+  EXPECT_FALSE(second.ejected);
+  EXPECT_EQ(view(0).would.cause, EjectionCause::kConsecutive5xx);
+  const auto third = answer(0, 500);  // its row goes on, though the other one began anew
+  EXPECT_TRUE(third.ejected);
+  EXPECT_FALSE(third.shadow);
+  EXPECT_TRUE(at(0).is_ejected());
+  EXPECT_EQ(view(0).ejections, 1U);
+}
+
+// Only what is in force is kept for the next worker, and only that holds requests back.
+TEST_F(IntervalRules, ShadowRulesAloneHoldNothingBack) {
+  outlier->consecutive_5xx = 1;
+  outlier->max_ejection_percent = 100;
+  outlier->interval = seconds(10);
+  move_to_shadow();
+  use();
+  EXPECT_TRUE(answer(0, 500).shadow);
+  EXPECT_TRUE(answer(0, 500).shadow);
+  EXPECT_FALSE(at(0).is_ejected());
+  EXPECT_EQ(view(0).ejections, 0U);
+  EXPECT_EQ(health.next_sweep(), kNever);
+}
+
 // ---- half-open ---------------------------------------------------------------------------------
 
 class HalfOpen : public IntervalRules {
  protected:
   HalfOpen() { outlier->half_open = true; }
-  void expect_one_at_a_time_until(const std::function<void()>& bad,
-                                  const std::function<void()>& good) {
-    EXPECT_EQ(ask(0), Permit::kProbation);
-    EXPECT_EQ(ask(0), Permit::kNoRoom);
-    bad();
+  void expect_one_until(const std::function<void()>& good) {
     EXPECT_EQ(ask(0), Permit::kProbation);
     EXPECT_EQ(ask(0), Permit::kNoRoom);
     good();
     EXPECT_EQ(ask(0), Permit::kPlain);
     EXPECT_EQ(ask(0), Permit::kPlain);
+  }
+  void expect_a_trial(const std::function<void()>& bad, const std::function<void()>& good) {
+    EXPECT_EQ(ask(0), Permit::kProbation);
+    EXPECT_EQ(ask(0), Permit::kNoRoom);
+    bad();
+    EXPECT_TRUE(at(0).is_ejected());
+    EXPECT_EQ(view(0).why.cause, EjectionCause::kTrial);
+    EXPECT_EQ(view(0).ejections, 2U);
+    for (int i = 0; i < 5 && at(0).is_ejected(); ++i) sweep();
+    expect_one_until(good);
   }
   void answers_with(uint16_t status) { answer(0, status, milliseconds(5), true); }
 };
@@ -202,8 +254,7 @@ TEST_F(HalfOpen, AfterAnEjectionForLatencyASlowAnswerIsNoGoodOne) {
   ASSERT_TRUE(at(0).is_ejected());
   sweep();
   ASSERT_FALSE(at(0).is_ejected());
-  expect_one_at_a_time_until([&] { answer(0, 200, milliseconds(300), true); },
-                             [&] { answers_with(200); });
+  expect_a_trial([&] { answer(0, 200, milliseconds(300), true); }, [&] { answers_with(200); });
 }
 
 TEST_F(HalfOpen, AfterAnEjectionForTheShareOfFailures) {
@@ -214,7 +265,7 @@ TEST_F(HalfOpen, AfterAnEjectionForTheShareOfFailures) {
   sweep();
   ASSERT_TRUE(at(0).is_ejected());
   sweep();
-  expect_one_at_a_time_until([&] { answers_with(500); }, [&] { answers_with(200); });
+  expect_a_trial([&] { answers_with(500); }, [&] { answers_with(200); });
 }
 
 TEST_F(HalfOpen, AfterAnEjectionForTheRateOfSuccess) {
@@ -224,10 +275,11 @@ TEST_F(HalfOpen, AfterAnEjectionForTheRateOfSuccess) {
   sweep();
   ASSERT_TRUE(at(0).is_ejected());
   sweep();
-  expect_one_at_a_time_until([&] { answers_with(500); }, [&] { answers_with(200); });
+  expect_a_trial([&] { answers_with(500); }, [&] { answers_with(200); });
 }
 
-// Health checks know no maxEjectionPercent: half-open holds where others are there to be asked.
+// Health checks know no maxEjectionPercent: half-open holds where others are there to be asked, and
+// who fails its trial is not ejected beyond it.
 TEST_F(HalfOpen, WhenHealthChecksLetItBackIn) {
   outlier->consecutive_5xx = 3;
   outlier->max_ejection_percent = 0;
@@ -237,7 +289,10 @@ TEST_F(HalfOpen, WhenHealthChecksLetItBackIn) {
   health.set_checked(address, false, now, 0);
   EXPECT_TRUE(at(0).is_unhealthy());
   health.set_checked(address, true, now, 0);
-  expect_one_at_a_time_until([&] { answers_with(500); }, [&] { answers_with(200); });
+  EXPECT_EQ(ask(0), Permit::kProbation);
+  answers_with(500);
+  EXPECT_FALSE(at(0).is_ejected());
+  expect_one_until([&] { answers_with(200); });
 }
 
 TEST_F(HalfOpen, NotForALoneEndpointThatCannotBeEjected) {

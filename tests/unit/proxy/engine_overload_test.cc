@@ -15,7 +15,7 @@ using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 using std::chrono::seconds;
 
-constexpr const char* kGet = "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n";
+constexpr const char* kPlainGet = "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n";
 constexpr const char* kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 constexpr const char* kDatabase = "10.96.0.77:5432";
 
@@ -37,7 +37,7 @@ class EngineOverload : public ::testing::Test {
   Socket& kept_client() {
     Socket& client = rig.connect_captured(kService);
     const size_t before = rig.upstreams().size();
-    rig.send(client, kGet);
+    rig.send(client, kPlainGet);
     if (rig.upstreams().size() > before) rig.open(rig.upstream(before));
     rig.send(*rig.upstreams().back(), kOk);
     EXPECT_THAT(rig.take(client), StartsWith("HTTP/1.1 200"));
@@ -72,7 +72,7 @@ TEST_F(EngineOverload, DrainClosesIdleConnectionsOfBothSides) {
 
 TEST_F(EngineOverload, DrainServesButKeepsNothingAlive) {
   Socket& under_way = rig.connect_captured(kService);
-  rig.send(under_way, kGet);
+  rig.send(under_way, kPlainGet);
   rig.open(rig.upstream(0));
   rig.relieve(MemoryStage::kDrain);
   EXPECT_FALSE(under_way.closed);
@@ -84,7 +84,7 @@ TEST_F(EngineOverload, DrainServesButKeepsNothingAlive) {
 
   Socket& fresh = rig.connect_captured(kService);
   EXPECT_FALSE(fresh.closed);
-  rig.send(fresh, kGet);
+  rig.send(fresh, kPlainGet);
   rig.send(*rig.upstreams().back(), kOk);
   EXPECT_THAT(rig.take(fresh), StartsWith("HTTP/1.1 200"));
   EXPECT_TRUE(fresh.closed);
@@ -111,18 +111,18 @@ TEST_F(EngineOverload, RecoversToKeepAlive) {
   rig.relieve(MemoryStage::kNormal);
   Socket& client = kept_client();
   EXPECT_FALSE(client.closed);
-  rig.send(client, kGet);
+  rig.send(client, kPlainGet);
   rig.send(*rig.upstreams().back(), kOk);
   EXPECT_THAT(rig.take(client), Not(HasSubstr("lose")));
 }
 
 TEST_F(EngineOverload, RefuseAnswersNewRequests) {
   Socket& under_way = rig.connect_captured(kService);
-  rig.send(under_way, kGet);
+  rig.send(under_way, kPlainGet);
   rig.open(rig.upstream(0));
   Socket& waiting = rig.connect_captured(kService);  // accepted, its request comes too late
   rig.relieve(MemoryStage::kRefuse);
-  rig.send(waiting, kGet);
+  rig.send(waiting, kPlainGet);
   const std::string refusal = rig.take(waiting);
   EXPECT_THAT(refusal, StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(refusal, HasSubstr("x-envoy-local-overloaded: true"));
@@ -219,7 +219,7 @@ TEST_F(EngineOverload, ResetEndsABoundedNumberAtOnce) {
 TEST_F(EngineOverload, ResetCutsAnAnswerVisibly) {
   Socket& client = rig.connect_captured(kService);
   client.hold = true;
-  rig.send(client, kGet);
+  rig.send(client, kPlainGet);
   rig.open(rig.upstream(0));
   rig.send_owned(rig.upstream(0),
                  "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + std::string(32'000, 'x'));
@@ -234,7 +234,7 @@ TEST_F(EngineOverload, ResetCutsAnAnswerVisibly) {
 TEST_F(EngineOverload, ResetClosesWhoDoesNotTakeAnAnswer) {
   Socket& client = rig.connect_captured(kService);
   client.hold = true;
-  rig.send(client, kGet);
+  rig.send(client, kPlainGet);
   rig.open(rig.upstream(0));
   rig.send_owned(rig.upstream(0),
                  "HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + std::string(20'000, 'x'));

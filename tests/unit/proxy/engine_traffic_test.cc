@@ -253,9 +253,8 @@ TEST_F(EngineTraffic, ShadowModeCountsAndDoesNothing) {
   policy::ConnectionPool& limits = cluster->shadow_limits.emplace().pool;
   limits.max_connections = 1;
   limits.max_pending_requests = 0;
-  cluster->outlier.emplace().consecutive_5xx = 1;
-  cluster->outlier->max_ejection_percent = 100;
-  cluster->outlier->shadow = true;
+  cluster->shadow_outlier.emplace().consecutive_5xx = 1;
+  cluster->shadow_outlier->max_ejection_percent = 100;
   policy::HostFault& fault = add_fault();
   fault.fault.abort = policy::Fault::Abort{503, policy::kPerMillion};
   fault.shadow = true;
@@ -335,11 +334,10 @@ TEST_F(EngineTraffic, ASlowEndpointIsEjectedByItsLatency) {
 }
 
 TEST_F(EngineTraffic, RulesOfIntervalsAreCountedInShadowModeToo) {
-  cluster->outlier.emplace().consecutive_5xx = 0;
-  cluster->outlier->max_ejection_percent = 50;
-  cluster->outlier->shadow = true;
-  cluster->outlier->failure_percentage.emplace().minimum_hosts = 2;
-  cluster->outlier->failure_percentage->request_volume = 3;
+  cluster->shadow_outlier.emplace().consecutive_5xx = 0;
+  cluster->shadow_outlier->max_ejection_percent = 50;
+  cluster->shadow_outlier->failure_percentage.emplace().minimum_hosts = 2;
+  cluster->shadow_outlier->failure_percentage->request_volume = 3;
   rig.use(policy);
   for (int i = 0; i < 8; ++i) {
     ask();
@@ -396,9 +394,8 @@ TEST_F(EngineTraffic, AnUnhealthyEndpointIsLeftOutUntilItRecovers) {
 // Ejections in shadow mode keep nobody out; health checks are not meant by that.
 TEST_F(EngineTraffic, ShadowEjectionLeavesHealthChecksInForce) {
   cluster->health_check.emplace().jitter_percent = 0;
-  cluster->outlier.emplace().consecutive_5xx = 1;
-  cluster->outlier->max_ejection_percent = 100;
-  cluster->outlier->shadow = true;
+  cluster->shadow_outlier.emplace().consecutive_5xx = 1;
+  cluster->shadow_outlier->max_ejection_percent = 100;
   rig.use(policy);
   rig.advance(milliseconds(1));
   EXPECT_EQ(answer_all(2), 1U);  // the checks
