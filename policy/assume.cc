@@ -13,7 +13,7 @@ namespace np::policy {
 
 namespace {
 
-constexpr std::string_view kClusterDomain = ".svc.cluster.local";
+constexpr std::string_view kServiceSuffix = ".svc.cluster.local";
 
 // Addresses that belong to nobody (RFC 2544, for measurements): one block for services, one for
 // their endpoints, one for the caller.
@@ -34,7 +34,7 @@ class Assumer {
   Assumer(const ExplainQuestion& question, Model& model) : question_(question), model_(model) {}
 
   std::vector<std::string> run() {
-    const std::string domain(kClusterDomain);
+    const std::string domain(kServiceSuffix);
     wanted_ = {question_.host, question_.host + domain,
                question_.host + "." + question_.ns + domain};
     read_routes();
@@ -154,9 +154,9 @@ void Assumer::add_service(const std::string& host, const Mentioned& mentioned) {
   service.host = host;
   const std::string name = host.substr(0, host.find('.'));
   service.ns = question_.ns;
-  if (host.ends_with(kClusterDomain) && host.size() > name.size() + 1 + kClusterDomain.size()) {
+  if (host.ends_with(kServiceSuffix) && host.size() > name.size() + 1 + kServiceSuffix.size()) {
     const size_t begin = name.size() + 1;
-    service.ns = host.substr(begin, host.size() - kClusterDomain.size() - begin);
+    service.ns = host.substr(begin, host.size() - kServiceSuffix.size() - begin);
     service.selector = {{"app", name}};
   } else {
     service.external = true;

@@ -120,28 +120,49 @@ uint64_t MemoryWatch::used_bytes() const {
   return std::max(resident, working_set(read_again(usage_), read_again(stat_), limit_.is_v1));
 }
 
-// Where it may matter now. False: there is nothing to be gained by it, or it was done just before.
-bool MemoryWatch::try_trim(uint64_t used, Instant now) {
+// Where it may gain something now, and was not done just before.
+bool MemoryWatch::wants_trim(uint64_t used, Instant now) const {
   if (!thresholds_ || now < trim_at_) return false;
-  const bool is_wanted = gate_.stage() > MemoryStage::kNormal ||
-                         gate_.would_rise(used, trend_.used_after(kLookAhead), limit_.bytes);
-  if (!is_wanted) return false;
+  return gate_.stage() > MemoryStage::kNormal ||
+         gate_.would_rise(used, trend_.used_after(kLookAhead), limit_.bytes);
+}
+
+void MemoryWatch::trim(Instant now) {
   const Instant begin = monotonic_now();
   (void)::malloc_trim(0);
-  const Duration pause = kTrimShare * (monotonic_now() - begin);
+  trim_takes_ = monotonic_now() - begin;
   const bool is_pressing = gate_.stage() == MemoryStage::kReset;
-  trim_at_ = now + std::max(is_pressing ? kTrimEveryAtReset : kTrimEvery, pause);
-  return true;
+  trim_at_ = now + std::max(is_pressing ? kTrimEveryAtReset : kTrimEvery, kTrimShare * trim_takes_);
+}
+
+// While a trim runs nobody looks, and the shards go on.
+bool MemoryWatch::is_too_steep_to_trim_first(uint64_t used) const {
+  constexpr uint64_t kAll = 100;
+  const uint64_t rises = trend_.used_after(std::max(trim_takes_, kTrimTakes)) - used;
+  return rises > limit_.bytes / kAll * kSteepPercent;
 }
 
 Duration MemoryWatch::look(Instant now) {
-  const MemoryStage before = gate_.stage();
   uint64_t used = used_bytes();
   trend_.on_sample(used, now);
-  const uint64_t soon = trend_.used_after(kLookAhead) - used;  // more than now
-  const bool is_trimmed = try_trim(used, now);
-  if (is_trimmed) used = used_bytes();
-  const MemoryStage stage = thresholds_ ? gate_.look(used, used + soon, limit_.bytes, now) : before;
+  const uint64_t rises = trend_.used_after(kLookAhead) - used;
+  const bool is_trimmed = wants_trim(used, now);
+  if (is_trimmed) {
+    if (is_too_steep_to_trim_first(used)) {
+      const Duration ahead = kLookAhead + std::max(trim_takes_, kTrimTakes);
+      decide(used, trend_.used_after(ahead), now, false);
+    }
+    trim(now);
+    used = used_bytes();
+  }
+  decide(used, used + rises, now, is_trimmed);
+  return pause_after(used);
+}
+
+// `soon`: what will be in use by the time that the shards have acted on this.
+void MemoryWatch::decide(uint64_t used, uint64_t soon, Instant now, bool is_trimmed) {
+  const MemoryStage before = gate_.stage();
+  const MemoryStage stage = thresholds_ ? gate_.look(used, soon, limit_.bytes, now) : before;
   constexpr uint64_t kKibibyte = 1024;
   const uint64_t excess = gate_.excess(used, limit_.bytes) / kKibibyte;
   // What was ended counts as used until the next trim: none are ended again for it.
@@ -157,11 +178,9 @@ Duration MemoryWatch::look(Instant now) {
     if (stage != before) state_.since = now;
     told = state_;
   }
-  if (stage != before) {
-    count(stage);
-    tell(before, told);
-  }
-  return pause_after(used);
+  if (stage == before) return;
+  count(stage);
+  tell(before, told);
 }
 
 Duration MemoryWatch::pause_after(uint64_t used) const {

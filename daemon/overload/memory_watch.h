@@ -28,15 +28,19 @@
 namespace np::overload {
 
 // Far below the first threshold, and from kNearPercent below it on. A look reads two small files.
-inline constexpr Duration kLookFar = std::chrono::milliseconds(250);
+inline constexpr Duration kLookFar = std::chrono::milliseconds(50);
 inline constexpr Duration kLookNear = std::chrono::milliseconds(25);
 inline constexpr uint32_t kNearPercent = 15;
 // What requests have freed counts as used until the heap gives it back to the kernel. That is asked
 // for before a stage begins, so that none does for memory that is free already, and again above
-// kNormal; this far apart, and as far as keeps it below a tenth of a CPU.
+// kNormal; this far apart, and as far as keeps it below a tenth of a CPU. It takes up to 300 ms
+// with a heap of 200 MiB: where the use rises by more than so much of the limit in that time, the
+// stage comes first.
 inline constexpr Duration kTrimEvery = std::chrono::milliseconds(500);
 inline constexpr Duration kTrimEveryAtReset = std::chrono::milliseconds(100);
 inline constexpr int kTrimShare = 10;
+inline constexpr Duration kTrimTakes = std::chrono::milliseconds(100);  // until it is known
+inline constexpr uint32_t kSteepPercent = 2;
 
 struct MemoryWatchOptions {
   uint64_t limit_bytes = 0;                    // 0: find_memory_limit()
@@ -75,7 +79,10 @@ class MemoryWatch {
   void count(MemoryStage begun) const;
   void run();
   Duration pause_after(uint64_t used) const;
-  bool try_trim(uint64_t used, Instant now);
+  bool wants_trim(uint64_t used, Instant now) const;
+  void trim(Instant now);
+  bool is_too_steep_to_trim_first(uint64_t used) const;
+  void decide(uint64_t used, uint64_t soon, Instant now, bool is_trimmed);
   uint64_t used_bytes() const;
   void tell(MemoryStage before, const MemoryState& now) const;
 
@@ -87,7 +94,8 @@ class MemoryWatch {
   MemoryTrend trend_;
   MemorySignal signal_;
   uint32_t looks_ = 0;
-  Instant trim_at_{};  // not before
+  Instant trim_at_{};      // not before
+  Duration trim_takes_{};  // the latest one
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable stop_wanted_;

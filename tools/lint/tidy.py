@@ -237,8 +237,36 @@ def check_file(path: Path) -> None:
         check_python(path, lines)
 
 
+CONSTANT = re.compile(r"^(inline )?(?:static )?(?:constexpr|const) [\w:<>*& ]*?\b(k[A-Z]\w*)(?:\[\])?\s*[={]")
+
+
+def check_hidden_constants(paths: list[Path]) -> None:
+    """A file's own constant hides a header's of that name, without a word from the compiler, for every file
+    that is compiled together with it."""
+    shared: dict[str, set[Path]] = {}  # by name
+    own: list[tuple[Path, int, str]] = []
+    included: dict[Path, set[str]] = {}  # by folder: headers
+    for path in paths:
+        if path.suffix not in (".h", ".cc"):
+            continue
+        text = path.read_text()
+        included.setdefault(path.parent, set()).update(re.findall(r'#include "(?:.*/)?([^"/]+)"', text))
+        for number, line in enumerate(text.splitlines(), 1):
+            found = CONSTANT.match(line)
+            if found and path.suffix == ".h" and found.group(1):
+                shared.setdefault(found.group(2), set()).add(path)
+            elif found and path.suffix == ".cc":
+                own.append((path, number, found.group(2)))
+    for path, number, name in own:
+        for header in shared.get(name, set()):
+            near = header.parent == path.parent or header.parent.name == "support"
+            if near and header.name in included[path.parent]:
+                report(path, number, f"{name} hides the one of {header.name}: use that, or another name")
+
+
 def main() -> int:
     paths = tracked_files()
+    check_hidden_constants(paths)
     find_public_headers(paths)
     for path in paths:
         check_file(path)

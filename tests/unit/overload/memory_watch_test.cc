@@ -57,6 +57,29 @@ TEST_F(MemoryWatchTest, PublishesStagesOfTheResidentMemory) {
   EXPECT_EQ(state.since, now_);
 }
 
+// A trim takes long, and nobody looks meanwhile: where the use rises fast the doors close first,
+// for what comes until it has ended.
+TEST_F(MemoryWatchTest, AFastRiseIsMetBeforeTheTrim) {
+  const auto watch = make(100);
+  (void)watch->look(now_);
+  now_ += std::chrono::milliseconds(250);
+  set_resident(69);  // 118 MiB/s, smoothed: 92.6 % after 200 ms, 104 % after 300
+  (void)watch->look(now_);
+  EXPECT_EQ(watch->signal().read().stage, MemoryStage::kRefuse);
+}
+
+TEST_F(MemoryWatchTest, ASlowRiseIsTrimmedFirst) {
+  const auto watch = make(100);
+  set_resident(90);
+  (void)watch->look(now_);
+  now_ += std::chrono::seconds(5);
+  (void)watch->look(now_);
+  now_ += std::chrono::seconds(5);
+  set_resident(92);
+  (void)watch->look(now_);
+  EXPECT_EQ(watch->signal().read().stage, MemoryStage::kDrain) << "the trim freed nothing";
+}
+
 TEST_F(MemoryWatchTest, WhatTheCgroupIsChargedCounts) {
   tree_.write("proc/self/cgroup", "0::/\n");
   tree_.write("cgroup/memory.max", std::to_string(100 * kMebibyte));

@@ -51,8 +51,8 @@ status: {podIP: 10.1.0.5}
 ---
 )";
 
-constexpr char kRatings[] = "outbound|9080||ratings.istio-system.svc.cluster.local";
-constexpr char kReviews[] = "outbound|9080||reviews.istio-system.svc.cluster.local";
+constexpr char kRatingsCluster[] = "outbound|9080||ratings.istio-system.svc.cluster.local";
+constexpr char kReviewsCluster[] = "outbound|9080||reviews.istio-system.svc.cluster.local";
 constexpr char kWeb[] = "outbound|80||web.shop.svc.cluster.local";
 
 std::string mixer(const std::string& kind, const std::string& name, const std::string& spec,
@@ -120,11 +120,11 @@ class CheckCompile : public ::testing::Test {
 
 TEST_F(CheckCompile, TheSampleOf051ActsOnWhatItBinds) {
   use(read_sample("istio-v1alpha2/mixer-rule-ratings-ratelimit.yaml"));
-  EXPECT_EQ(charged(kRatings), "requestcount:1");
-  EXPECT_EQ(charged(kReviews), "requestcount:1");
+  EXPECT_EQ(charged(kRatingsCluster), "requestcount:1");
+  EXPECT_EQ(charged(kReviewsCluster), "requestcount:1");
   EXPECT_EQ(checks("outbound|80||stars.istio-system.svc.cluster.local"), nullptr);
   EXPECT_EQ(checks(kWeb), nullptr);
-  const Quota& quota = *checks(kRatings)->rules.at(0).quotas.at(0).quota;
+  const Quota& quota = *checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota;
   ASSERT_EQ(quota.overrides.size(), 2U);
   // Dimensions sorted by name: destination, destinationVersion, source, sourceVersion.
   const std::vector<std::pair<uint32_t, std::string>> first = {{0, "ratings"}, {2, "reviews"}};
@@ -147,15 +147,15 @@ TEST_F(CheckCompile, TheSampleOf051ActsOnWhatItBinds) {
 
 TEST_F(CheckCompile, TheSampleOf040ActsEverywhere) {
   use(read_sample("istio-v1alpha2/mixer-rule-ratings-ratelimit.0.4.0.yaml"));
-  EXPECT_EQ(charged(kRatings), "requestcount:1");
+  EXPECT_EQ(charged(kRatingsCluster), "requestcount:1");
   EXPECT_EQ(charged("outbound|80||stars.istio-system.svc.cluster.local"), "requestcount:1");
   EXPECT_EQ(charged(kWeb), "requestcount:1");  // rules of istio-system reach every namespace
 }
 
 TEST_F(CheckCompile, TheDenialSample) {
   use(read_sample("istio-v1alpha2/mixer-rule-ratings-denial.yaml"));
-  ASSERT_EQ(charged(kRatings), "denied");
-  const CheckRule& rule = checks(kRatings)->rules.at(0);
+  ASSERT_EQ(charged(kRatingsCluster), "denied");
+  const CheckRule& rule = checks(kRatingsCluster)->rules.at(0);
   EXPECT_EQ(rule.denials.at(0)->status, 403);
   EXPECT_EQ(rule.denials.at(0)->body, "PERMISSION_DENIED:handler.denier.istio-system:Not allowed");
   EXPECT_EQ(rule.match->text(), "request.headers[\"x-user\"] == \"\"");
@@ -167,9 +167,9 @@ TEST_F(CheckCompile, TheDenialSample) {
 
 TEST_F(CheckCompile, TheOrderOfObjectsDoesNotMatter) {
   use(kRule + kHandler + kQuota);
-  EXPECT_EQ(charged(kRatings), "hits:1");
+  EXPECT_EQ(charged(kRatingsCluster), "hits:1");
   use(kQuota + kHandler + kRule);
-  EXPECT_EQ(charged(kRatings), "hits:1");
+  EXPECT_EQ(charged(kRatingsCluster), "hits:1");
 }
 
 TEST_F(CheckCompile, CodesOfDeniers) {
@@ -180,16 +180,16 @@ TEST_F(CheckCompile, CodesOfDeniers) {
                                           {3, 400}, {14, 503}, {13, 500}};
   for (const auto& [code, status] : expected) {
     use(mixer("denier", "never", "{status: {code: " + std::to_string(code) + "}}") + rest);
-    EXPECT_EQ(checks(kRatings)->rules.at(0).denials.at(0)->status, status) << code;
+    EXPECT_EQ(checks(kRatingsCluster)->rules.at(0).denials.at(0)->status, status) << code;
   }
   use(mixer("denier", "never", "{status: {code: 16, message: sign in}}") + rest);
-  EXPECT_EQ(checks(kRatings)->rules.at(0).denials.at(0)->body,
+  EXPECT_EQ(checks(kRatingsCluster)->rules.at(0).denials.at(0)->body,
             "UNAUTHENTICATED:never.denier.istio-system:sign in");
   use(mixer("denier", "never", "{}") + rest);  // Mixer's default
-  EXPECT_EQ(checks(kRatings)->rules.at(0).denials.at(0)->body,
+  EXPECT_EQ(checks(kRatingsCluster)->rules.at(0).denials.at(0)->body,
             "FAILED_PRECONDITION:never.denier.istio-system:");
   use(mixer("denier", "never", "{status: {code: 0}}") + rest);
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
   EXPECT_EQ(inactive("denier istio-system/never"), "its status code is 0 (OK): it refuses nothing");
   EXPECT_EQ(inactive("rule istio-system/deny"), "it has no action that refuses anything");
 }
@@ -199,7 +199,7 @@ TEST_F(CheckCompile, MissingNamesMakeTheRuleInactiveAndSayWhich) {
   EXPECT_EQ(inactive("rule istio-system/limit"), "there is no quota istio-system/hits");
   EXPECT_EQ(inactive("memquota istio-system/handler"), "no rule in effect uses it");
   EXPECT_EQ(warned("memquota istio-system/handler"), "there is no quota istio-system/hits");
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
   use(kRule + kQuota);
   EXPECT_EQ(inactive("rule istio-system/limit"), "there is no memquota istio-system/handler");
   EXPECT_EQ(inactive("quota istio-system/hits"), "no rule in effect uses it");
@@ -220,7 +220,7 @@ TEST_F(CheckCompile, MissingNamesMakeTheRuleInactiveAndSayWhich) {
             "{actions: [{handler: handler.memquota, instances: [hits.quota]},"
             " {handler: never.denier, instances: [a.checknothing]}]}"));
   EXPECT_EQ(inactive("rule istio-system/limit"), "there is no denier istio-system/never");
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
 }
 
 TEST_F(CheckCompile, ShortNamesAreOfTheRulesOwnNamespace) {
@@ -233,7 +233,7 @@ TEST_F(CheckCompile, ShortNamesAreOfTheRulesOwnNamespace) {
   use(kQuota + kHandler + rule);
   EXPECT_EQ(inactive("rule shop/limit"), "there is no memquota shop/handler");
   use(quota + handler + rule);
-  EXPECT_EQ(checks(kRatings), nullptr);  // only services of its own namespace
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);  // only services of its own namespace
   ASSERT_EQ(charged(kWeb), "hits:1");
   EXPECT_EQ(checks(kWeb)->rules.at(0).quotas.at(0).quota->limit.amount, 7);
   // Full names reach other namespaces.
@@ -243,7 +243,7 @@ TEST_F(CheckCompile, ShortNamesAreOfTheRulesOwnNamespace) {
             "instances: [hits.quota.istio-system]}]}",
             "shop"));
   EXPECT_EQ(charged(kWeb), "hits:1");
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
   use(quota + handler +
       mixer("rule", "limit", "{actions: [{handler: handler.memquota, instances: [hits.quota]}]}",
             "empty") +
@@ -261,20 +261,20 @@ TEST_F(CheckCompile, BindingsDecideWhatIsChargedAndHowMuch) {
                  "{services: " + services + ", quotaSpecs: " + specs + "}");
   };
   use(base + spec + binding("[{name: ratings}]", "[{name: spec}]"));
-  EXPECT_EQ(charged(kRatings), "hits:3");
-  EXPECT_EQ(checks(kReviews), nullptr);
+  EXPECT_EQ(charged(kRatingsCluster), "hits:3");
+  EXPECT_EQ(checks(kReviewsCluster), nullptr);
   use(base + spec + binding("[{service: \"*\"}]", "[{name: spec}]"));
   EXPECT_EQ(charged(kWeb), "hits:3");
   use(base + spec + binding("[{name: web, namespace: shop}]", "[{name: spec}]"));
   EXPECT_EQ(charged(kWeb), "hits:3");
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
   // A spec without binding: there is no binding, so everything is charged 1.
   use(base + spec);
-  EXPECT_EQ(charged(kRatings), "hits:1");
+  EXPECT_EQ(charged(kRatingsCluster), "hits:1");
   EXPECT_EQ(inactive("QuotaSpec istio-system/spec"), "no QuotaSpecBinding names it");
   // A binding that charges nothing: nothing is charged.
   use(base + binding("[{name: ratings}]", "[{name: spec, namespace: other}]"));
-  EXPECT_EQ(checks(kRatings), nullptr);
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);
   EXPECT_EQ(inactive("QuotaSpecBinding istio-system/bind"), "there is no QuotaSpec other/spec");
   EXPECT_EQ(inactive("rule istio-system/limit"),
             "no QuotaSpecBinding charges hits for a service that it acts on");
@@ -287,7 +287,7 @@ TEST_F(CheckCompile, BindingsDecideWhatIsChargedAndHowMuch) {
             "{rules: [{quotas: [{quota: HITS.quota, charge: 2}]},"
             " {quotas: [{quota: hits.quota.istio-system}]}]}") +
       binding("[{name: ratings}, {service: \"*\"}]", "[{name: spec}, {name: spec}]"));
-  EXPECT_EQ(charged(kRatings), "hits:3");
+  EXPECT_EQ(charged(kRatingsCluster), "hits:3");
 }
 
 TEST_F(CheckCompile, BindingsKeepLabelsAndClauses) {
@@ -298,7 +298,7 @@ TEST_F(CheckCompile, BindingsKeepLabelsAndClauses) {
           " {clause: {source.name: {regex: \"re.*\"}}}], quotas: [{quota: hits}]}]}") +
       mixer("QuotaSpecBinding", "bind",
             "{services: [{name: ratings, labels: {version: v1}}], quotaSpecs: [{name: spec}]}"));
-  const QuotaCharge& charge = checks(kRatings)->rules.at(0).quotas.at(0).charges.at(0);
+  const QuotaCharge& charge = checks(kRatingsCluster)->rules.at(0).quotas.at(0).charges.at(0);
   EXPECT_EQ(charge.destinations, (std::vector<Labels>{{{"version", "v1"}}}));
   ASSERT_EQ(charge.matches.size(), 2U);
   EXPECT_EQ(charge.matches[0].size(), 2U);
@@ -308,7 +308,7 @@ TEST_F(CheckCompile, BindingsKeepLabelsAndClauses) {
 
 TEST_F(CheckCompile, DestinationIsWhatTheClustersEndpointsShare) {
   use(kQuota + kHandler + kRule);
-  const DestinationAttributes& both = checks(kRatings)->destination;
+  const DestinationAttributes& both = checks(kRatingsCluster)->destination;
   EXPECT_EQ(both.labels, (Labels{{"app", "ratings"}}));
   EXPECT_EQ(both.service, "ratings.istio-system.svc.cluster.local");
   EXPECT_EQ(both.ns, "istio-system");
@@ -316,7 +316,7 @@ TEST_F(CheckCompile, DestinationIsWhatTheClustersEndpointsShare) {
   EXPECT_EQ(both.service_account, "bookinfo");
   EXPECT_FALSE(both.ip);
   EXPECT_EQ(both.uid, "");
-  const DestinationAttributes& one = checks(kReviews)->destination;
+  const DestinationAttributes& one = checks(kReviewsCluster)->destination;
   EXPECT_EQ(one.labels, (Labels{{"app", "reviews"}, {"version", "v3"}}));
   EXPECT_EQ(one.ip, IpAddress::parse("10.1.0.3"));
   EXPECT_EQ(one.name, "reviews-v3");
@@ -334,21 +334,21 @@ TEST_F(CheckCompile, SourceServiceIsTheFirstByKey) {
 
 TEST_F(CheckCompile, IdsSurviveAReplace) {
   use(kQuota + kHandler + kRule);
-  const uint32_t before = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  const uint32_t before = checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->id;
   use(kRule + kHandler + kQuota + mixer("quota", "aaa", "{}"));
-  EXPECT_EQ(checks(kRatings)->rules.at(0).quotas.at(0).quota->id, before);
+  EXPECT_EQ(checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->id, before);
 }
 
 TEST_F(CheckCompile, ADeletedLimitBeginsAnew) {
   use(kQuota + kHandler + kRule);
-  const uint32_t before = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  const uint32_t before = checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->id;
   use(kQuota + kHandler);
   use(kQuota + kHandler + kRule);
-  const uint32_t between = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  const uint32_t between = checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->id;
   EXPECT_NE(between, before);
   use("");
   use(kQuota + kHandler + kRule);
-  const uint32_t after = checks(kRatings)->rules.at(0).quotas.at(0).quota->id;
+  const uint32_t after = checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->id;
   EXPECT_NE(after, before);
   EXPECT_NE(after, between);
 }
@@ -358,7 +358,7 @@ TEST_F(CheckCompile, AnOverrideOfAnUnknownDimensionNeverApplies) {
       mixer("memquota", "handler",
             "{quotas: [{name: hits.quota, maxAmount: 5, validDuration: 1s, overrides: "
             "[{dimensions: {user: a}, maxAmount: 1, validDuration: 1s}]}]}"));
-  EXPECT_TRUE(checks(kRatings)->rules.at(0).quotas.at(0).quota->overrides.empty());
+  EXPECT_TRUE(checks(kRatingsCluster)->rules.at(0).quotas.at(0).quota->overrides.empty());
   EXPECT_EQ(warned("memquota istio-system/handler"),
             "an override never applies: quota istio-system/hits has no dimension user");
 }
@@ -374,10 +374,10 @@ TEST_F(CheckCompile, RateLimitsOfTheirOwnKind) {
       limit("{services: [{host: ratings}], rules: [{name: a, cost: 2, countBy: [{caller: pod}], "
             "windows: [{requests: 5, per: 1s}, {requests: 9, per: 1m}], bucket: {requests: 4, per: "
             "1s}}]}"));
-  EXPECT_EQ(charged(kRatings), "a:2 a:2 a:2");
-  EXPECT_EQ(checks(kReviews), nullptr);
+  EXPECT_EQ(charged(kRatingsCluster), "a:2 a:2 a:2");
+  EXPECT_EQ(checks(kReviewsCluster), nullptr);
   EXPECT_EQ(says("RateLimit istio-system/limit", Finding::Level::kScope), "per node");
-  const std::vector<QuotaCheck>& quotas = checks(kRatings)->rules.at(0).quotas;
+  const std::vector<QuotaCheck>& quotas = checks(kRatingsCluster)->rules.at(0).quotas;
   EXPECT_EQ(quotas.at(0).quota->limit.window.ticks, 10U);
   EXPECT_EQ(quotas.at(1).quota->limit.window.ticks, 600U);
   EXPECT_EQ(quotas.at(2).quota->limit.window.kind, CounterWindow::Kind::kBucket);
@@ -397,7 +397,7 @@ TEST_F(CheckCompile, RateLimitsOfAVersionNeedARouteToIt) {
       "{services: [{host: ratings, labels: {version: v1}}], rules: [{name: a, windows: "
       "[{requests: 5, per: 1s}]}]}");
   use(versioned);
-  EXPECT_EQ(checks(kRatings), nullptr);  // its endpoints are of two versions
+  EXPECT_EQ(checks(kRatingsCluster), nullptr);  // its endpoints are of two versions
   EXPECT_EQ(inactive("RateLimit istio-system/limit"),
             "no route leads to a destination of ratings.istio-system.svc.cluster.local whose "
             "endpoints all have version=v1");
@@ -410,11 +410,12 @@ TEST_F(CheckCompile, RateLimitsOfAVersionNeedARouteToIt) {
             "sourceService: nobody}, {port: 81}], windows: [{requests: 5, per: 1s}]}]}"));
   EXPECT_EQ(warned("RateLimit istio-system/limit"),
             "no service is known for host other.istio-system.svc.cluster.local");
-  EXPECT_EQ(checks(kReviews)->rules.at(0).matches.size(), 1U);  // the other port is another's
+  EXPECT_EQ(checks(kReviewsCluster)->rules.at(0).matches.size(),
+            1U);  // the other port is another's
   use(
       limit("{services: [{host: reviews}], rules: [{name: a, match: [{port: 81}], windows: "
             "[{requests: 5, per: 1s}]}]}"));
-  EXPECT_EQ(checks(kReviews), nullptr);
+  EXPECT_EQ(checks(kReviewsCluster), nullptr);
   EXPECT_EQ(inactive("RateLimit istio-system/limit"),
             "no route leads to a destination of reviews.istio-system.svc.cluster.local that its "
             "rules match");

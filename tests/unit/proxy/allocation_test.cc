@@ -51,13 +51,13 @@ struct Counting {
   ~Counting() { g_counting = false; }
 };
 using Loop = EngineLoop<Counting>;
-constexpr const char* kService = kLoopService;
+constexpr const char* kLoopAddress = kLoopService;
 
 void run(policy::Route& route, PolicyFixture& policy, const std::string& request,
          const std::string& answer, uint64_t refused = 0, proxy::EngineConfig config = {}) {
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   Loop loop(policy, config);
   for (int i = 0; i < 1000; ++i) loop.exchange(request, answer);  // warm
   g_allocations = 0;
@@ -77,7 +77,7 @@ TEST(Memory, IdleConnectionsAreSmall) {
   route.direct_response = policy::DirectResponse{200, "ok", ""};
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   proxy::EngineCounters counters{};
   proxy::EngineConfig config;
   config.counters = &counters;
@@ -87,7 +87,7 @@ TEST(Memory, IdleConnectionsAreSmall) {
   engine.set_snapshot(policy.snapshot, now, actions);
   proxy::Accepted accepted;
   accepted.captured = true;
-  accepted.local = SocketAddress::parse(kService).value();
+  accepted.local = SocketAddress::parse(kLoopAddress).value();
   const int64_t before = g_bytes;
   for (int i = 0; i < kConnections; ++i) {
     actions.clear();
@@ -123,7 +123,7 @@ TEST(Memory, ABurstOfRequestsIsForgotten) {
   route.fault->delay = policy::Fault::Delay{std::chrono::seconds(1), policy::kPerMillion};
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   proxy::EngineCounters counters{};
   proxy::EngineConfig config;
   config.counters = &counters;
@@ -133,7 +133,7 @@ TEST(Memory, ABurstOfRequestsIsForgotten) {
   engine.set_snapshot(policy.snapshot, now, actions);
   proxy::Accepted accepted;
   accepted.captured = true;
-  accepted.local = SocketAddress::parse(kService).value();
+  accepted.local = SocketAddress::parse(kLoopAddress).value();
   const std::string request =
       "GET / HTTP/1.1\r\nHost: a\r\nx: " + std::string(5000, 'y') + "\r\n\r\n";
   const int64_t before = g_bytes;
@@ -172,7 +172,7 @@ TEST(Memory, LargeDirectResponsesAreNotCopied) {
   route.direct_response = policy::DirectResponse{200, std::string(1 << 20, 'd'), ""};
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   proxy::EngineCounters counters{};
   proxy::EngineConfig config;
   config.counters = &counters;
@@ -184,7 +184,7 @@ TEST(Memory, LargeDirectResponsesAreNotCopied) {
   policy.snapshot.reset();
   proxy::Accepted accepted;
   accepted.captured = true;
-  accepted.local = SocketAddress::parse(kService).value();
+  accepted.local = SocketAddress::parse(kLoopAddress).value();
   const int64_t before = g_bytes;
   std::vector<proxy::ConnectionId> clients;
   for (int i = 0; i < kConnections; ++i) {
@@ -285,7 +285,7 @@ TEST(Allocation, NoneForRequestsThatAreRefused) {
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 101'000 - 11);
 }
 
-constexpr char kGet[] = "GET /products?id=7 HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+constexpr char kProducts[] = "GET /products?id=7 HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 constexpr char kAnswer[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 TEST(Allocation, NoneWithLimitsAndEjectionInForce) {
@@ -300,7 +300,7 @@ TEST(Allocation, NoneWithLimitsAndEjectionInForce) {
   cluster.outlier->success_rate.emplace();
   cluster.outlier->latency.emplace();
   cluster.endpoints.pop_back();  // the loop has one origin
-  run(policy.add_route(&cluster), policy, kGet, kAnswer);
+  run(policy.add_route(&cluster), policy, kProducts, kAnswer);
 }
 
 TEST(Allocation, NoneForAThousandEndpointsAndRoutes) {
@@ -312,11 +312,11 @@ TEST(Allocation, NoneForAThousandEndpointsAndRoutes) {
     table.entries.push_back({"/route/" + std::to_string(i), &policy.add_route(&others)});
   }
   table.entries.push_back({"/", &policy.add_route(&cluster)});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   Loop loop(policy);
-  for (int i = 0; i < 1000; ++i) loop.exchange(kGet, kAnswer);
+  for (int i = 0; i < 1000; ++i) loop.exchange(kProducts, kAnswer);
   g_allocations = 0;
-  for (int i = 0; i < 100'000; ++i) loop.exchange(kGet, kAnswer);
+  for (int i = 0; i < 100'000; ++i) loop.exchange(kProducts, kAnswer);
   EXPECT_EQ(g_allocations, 0U);
   EXPECT_EQ(loop.counters.downstream_rq_completed, 101'000U);
 }
@@ -326,10 +326,10 @@ TEST(Allocation, NoneForAClientThatConnectsForEachRequest) {
   policy::Route& route = policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"}));
   PrefixTable& table = policy.add_table();
   table.entries.push_back({"/", &route});
-  policy.capture(kService, &table);
+  policy.capture(kLoopAddress, &table);
   Loop loop(policy);
   const auto visit = [&] {
-    loop.exchange(kGet, kAnswer);
+    loop.exchange(kProducts, kAnswer);
     loop.reconnect();
   };
   for (int i = 0; i < 1000; ++i) visit();
@@ -375,7 +375,7 @@ TEST(Allocation, NoneForRequestsThatAreToldToAll) {
     size_t& told_;
   } draining(recorder, *ring, told);
   config.observer = &draining;
-  run(policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"})), policy, kGet, kAnswer, 0,
+  run(policy.add_route(&policy.add_cluster("c", {"10.1.0.1:80"})), policy, kProducts, kAnswer, 0,
       config);
   EXPECT_EQ(told, 101'000U);
 }

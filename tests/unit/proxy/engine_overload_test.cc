@@ -16,7 +16,6 @@ using Socket = EngineRig::Socket;
 using std::chrono::seconds;
 
 constexpr const char* kPlainGet = "GET / HTTP/1.1\r\nHost: reviews\r\n\r\n";
-constexpr const char* kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 constexpr const char* kDatabase = "10.96.0.77:5432";
 
 class EngineOverload : public ::testing::Test {
