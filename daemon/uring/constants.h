@@ -16,4 +16,7 @@ inline constexpr unsigned kSqeOffsetOptionName = 20;
 inline constexpr unsigned kSqeOffsetOptionLength = 44;
 inline constexpr unsigned kSqeOffsetOptionValue = 48;
 
+// Gives a file of the fixed table a descriptor, Linux 6.8.
+inline constexpr uint8_t kOperationExportFile = 54;  // IORING_OP_FIXED_FD_INSTALL
+
 }  // namespace np::uring

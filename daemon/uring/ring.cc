@@ -145,7 +145,7 @@ Result<void> Ring::open(const RingOptions& options) {
                  "Linux 6.1 is needed"};
   }
   if (options.file_slots == 0) return ok();
-  probe_socket_options();
+  probe_features();
   // Without setsockopt on fixed files the linger option could not be changed at close.
   if (!features_.socket_options) return ok();
   result = ::io_uring_register_files_sparse(ring_.get(), options.file_slots);
@@ -158,8 +158,8 @@ Result<void> Ring::open(const RingOptions& options) {
   return ok();
 }
 
-// The ring itself is still disabled, so a small one of its own is asked (Linux 6.7).
-void Ring::probe_socket_options() {
+// The ring itself is still disabled, so a small one of its own is asked.
+void Ring::probe_features() {
   io_uring probe{};
   if (::io_uring_queue_init(2, &probe, 0) < 0) return;
   const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -172,6 +172,10 @@ void Ring::probe_socket_options() {
       features_.socket_options = cqe->res == 0;
     }
   }
+  if (io_uring_probe* operations = ::io_uring_get_probe_ring(&probe)) {
+    features_.export_files = ::io_uring_opcode_supported(operations, kOperationExportFile) != 0;
+    ::io_uring_free_probe(operations);
+  }
   ::io_uring_queue_exit(&probe);
 }
 
@@ -181,6 +185,12 @@ Result<void> Ring::seal() {
     io_uring_restriction entry{};
     entry.opcode = IORING_RESTRICTION_SQE_OP;
     entry.sqe_op = operation;
+    list.push_back(entry);
+  }
+  if (features_.export_files) {  // older kernels refuse the whole list for a number unknown to them
+    io_uring_restriction entry{};
+    entry.opcode = IORING_RESTRICTION_SQE_OP;
+    entry.sqe_op = kOperationExportFile;
     list.push_back(entry);
   }
   for (const uint8_t operation : kAllowedRegisters) {
@@ -312,6 +322,15 @@ void Ring::install_file(int32_t* fd, uint32_t slot, uint64_t user_data) {
   io_uring_sqe* sqe = next_sqe();
   ::io_uring_prep_files_update(sqe, fd, 1, static_cast<int>(slot));
   sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+  sqe->user_data = user_data;
+}
+
+void Ring::export_file(uint32_t slot, uint64_t user_data) {
+  io_uring_sqe* sqe = next_sqe();
+  ::io_uring_prep_nop(sqe);
+  sqe->opcode = kOperationExportFile;  // close-on-exec, unless asked otherwise
+  sqe->fd = static_cast<int32_t>(slot);
+  sqe->flags |= IOSQE_FIXED_FILE;
   sqe->user_data = user_data;
 }
 

@@ -55,6 +55,7 @@ struct RingFeatures {
   bool coop_taskrun = false;    // used when defer_taskrun is not
   bool fixed_files = false;     // the sparse table was registered
   bool socket_options = false;  // setsockopt on a fixed file
+  bool export_files = false;    // a descriptor for a fixed file
 };
 
 class Ring {
@@ -89,6 +90,9 @@ class Ring {
                          uint64_t user_data);
   // Puts *fd into `slot`. Completes only when it fails.
   void install_file(int32_t* fd, uint32_t slot, uint64_t user_data);
+  // Makes a descriptor for what is in `slot`, the completion's result. Needs
+  // features().export_files.
+  void export_file(uint32_t slot, uint64_t user_data);
   // Closes a descriptor. Completes only when it fails.
   void close_fd(int fd, uint64_t user_data);
   // Empties a slot of the fixed table. Always completes.
@@ -116,7 +120,7 @@ class Ring {
  private:
   Ring();
   Result<void> open(const RingOptions& options);
-  void probe_socket_options();
+  void probe_features();
   io_uring_sqe* next_sqe();
 
   std::unique_ptr<io_uring> ring_;

@@ -209,6 +209,29 @@ TEST(Ring, SetsLingerOnAFixedFile) {
   EXPECT_EQ(found.l_onoff, 1);
 }
 
+TEST(Ring, AFixedFileGetsADescriptorAndLivesOn) {
+  const auto ring = make_ring();
+  if (!ring->features().export_files) GTEST_SKIP() << "needs Linux 6.8";
+  auto [near, far] = socket_pair();
+  int32_t number = near.get();
+  ring->install_file(&number, 3, 1);
+  ring->close_fd(near.release(), 2);
+  ring->export_file(3, 4);
+  const Fd descriptor(result_of(collect(*ring, 1), 4));
+  ASSERT_TRUE(descriptor.is_open());
+  EXPECT_EQ(::fcntl(descriptor.get(), F_GETFD), FD_CLOEXEC);
+  ring->close_file(3, 5);
+  EXPECT_EQ(result_of(collect(*ring, 1), 5), 0);
+  // The socket has not ended with its place in the table.
+  EXPECT_EQ(::send(descriptor.get(), "x", 1, MSG_NOSIGNAL), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(far.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(::recv(far.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  ring->export_file(3, 6);
+  EXPECT_EQ(result_of(collect(*ring, 1), 6), -EBADF);
+}
+
 TEST(Ring, OneEntryQueueFlushesItself) {
   RingOptions options;
   options.submit_entries = 1;
