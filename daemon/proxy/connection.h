@@ -72,6 +72,8 @@ struct Connection : SlabObject {
 
   ConnectionId id() const { return {slab_slot_, slab_generation_}; }
   bool has_output() const { return !output.empty() || sending != nullptr; }
+  // A client's: it has sent a request, here or where it was before.
+  bool has_asked() const { return last_stream != 0 || accepted.is_continued; }
   bool is_closed() const { return state_ == ConnectionState::kClosed; }
   ConnectionState state() const { return state_; }
   void advance_to(ConnectionState next);

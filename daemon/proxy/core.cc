@@ -123,7 +123,7 @@ void Core::settle(Connection& connection) {
 
 bool Core::is_idle(const Connection& connection) const {
   // Who connected a moment ago has a request under way that must not be lost.
-  const bool expected = connection.last_stream == 0 && limits_.drain_wait > Duration::zero();
+  const bool expected = !connection.has_asked() && limits_.drain_wait > Duration::zero();
   return connection.input.empty() && !connection.in_head && !expected;
 }
 

@@ -35,6 +35,8 @@
 namespace np::proxy {
 
 class Core {
+  friend class ShardMoves;  // shard_moves.h
+
  public:
   explicit Core(const EngineConfig& config);
   ~Core();
@@ -45,8 +47,7 @@ class Core {
   ConnectionId accept(const Accepted& accepted, Instant now, ActionList& actions);
   void on_transport(ConnectionId id, const TransportEvent& event, Instant now, ActionList& actions);
   Instant next_deadline() const { return timers_.next_deadline(); }
-  void on_time(Instant now, ActionList& actions);
-  void on_wake(Instant now, ActionList& actions);
+  void on_time(Instant now, ActionList&actions), on_wake(Instant now, ActionList&actions);
   void make_room(Instant now, ActionList& actions);
   void drain(Instant now, ActionList& actions);
   void relieve(MemoryStage stage, size_t excess_bytes, Instant now, ActionList& actions);

@@ -69,7 +69,7 @@ void Core::close_idle_clients() {
       pressure_.has_idle_clients = true;
       return;
     }
-    const bool may_ask = connection.last_stream == 0;
+    const bool may_ask = !connection.has_asked();
     if (may_ask && connection.timer.deadline <= now_ + limits_.drain_wait) return;
     --left;
     disarm(connection);  // a shorter time begins

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "proxy/core.h"
+#include "proxy/shard_moves.h"
 
 namespace np::proxy {
 
@@ -27,6 +28,12 @@ ConnectionId Engine::accept(const Accepted& accepted, Instant now, ActionList& a
 void Engine::on_transport(ConnectionId connection, const TransportEvent& event, Instant now,
                           ActionList& actions) {
   impl_->on_transport(connection, event, now, actions);
+}
+ClientRest Engine::rest_of(ConnectionId connection) {
+  return ShardMoves(*impl_).rest_of(connection);
+}
+bool Engine::forget(ConnectionId connection, Accepted* accepted, Instant now, ActionList& actions) {
+  return ShardMoves(*impl_).forget(connection, accepted, now, actions);
 }
 Instant Engine::next_deadline() const {
   return impl_->next_deadline();
@@ -131,7 +138,7 @@ ConnectionId Core::accept(const Accepted& accepted, Instant now, ActionList& act
   connection.side = Connection::Side::kDownstream;
   connection.accepted = accepted;
   ++open_downstream_;
-  ++counters_->downstream_cx_total;
+  if (!accepted.is_continued) ++counters_->downstream_cx_total;
   begin_record(connection);
   open_downstream(connection);
   touch(connection);
@@ -142,6 +149,7 @@ ConnectionId Core::accept(const Accepted& accepted, Instant now, ActionList& act
 void Core::begin_record(Connection& connection) {
   FlowRecord* given = connection.accepted.record;
   connection.record = given != nullptr ? given : &unread_record_;
+  if (connection.accepted.is_continued) return;
   FlowUpdate flow(*connection.record, now_);
   flow->state = kFlowOpen;
   if (flow->start_ns == 0) flow->start_ns = to_ns(now_);
@@ -153,7 +161,8 @@ void Core::begin_record(Connection& connection) {
 }
 
 void Core::open_downstream(Connection& connection) {
-  if (!connection.accepted.captured || pins_.empty()) {
+  const bool is_http = !connection.accepted.captured || connection.accepted.is_continued;
+  if (is_http || pins_.empty()) {
     start_http(connection);
     return;
   }

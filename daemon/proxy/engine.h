@@ -43,6 +43,17 @@ struct Accepted {
   SocketAddress peer;   // kernel's view of the client
   SocketAddress local;  // captured: the dialled address; gateway: the listener's bind address
   FlowRecord* record = nullptr;  // np_conn slot; null: nobody wants to know
+  // Another engine let go of it with forget(): HTTP has been spoken on it, it is counted already,
+  // and its record goes on.
+  bool is_continued = false;
+};
+
+// Whether a client's connection could be let go of.
+enum class ClientRest : uint8_t {
+  kNever,  // no HTTP any more, or not yet; or it ends
+  kNo,     // something of it is here that would be lost
+  kSoon,   // its only request is wholly here, its answer is under way
+  kNow     // between two requests, with nothing received and nothing to send
 };
 
 enum class Failure : uint8_t {
@@ -147,6 +158,12 @@ class Engine {
   ConnectionId accept(const Accepted& accepted, Instant now, ActionList& actions);
   void on_transport(ConnectionId connection, const TransportEvent& event, Instant now,
                     ActionList& actions);
+
+  // How near a client's connection is to forget(); kNever for one that the engine does not know.
+  ClientRest rest_of(ConnectionId connection);
+  // The engine knows the connection no longer and has not closed it: another one is given
+  // `accepted` to go on. Only when rest_of() is kNow; false, and nothing has changed, otherwise.
+  bool forget(ConnectionId connection, Accepted* accepted, Instant now, ActionList& actions);
 
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;

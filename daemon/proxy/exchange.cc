@@ -59,6 +59,10 @@ void Exchange::recycle() {
   arena_.reset();
 }
 
+bool Exchange::is_only_answering() const {
+  return kind_ == Kind::kRequest && phase_ == Phase::kExchange && request_complete_ && !tunnel_;
+}
+
 void Exchange::shrink() {
   arena_ = Arena();
   request_fields_ = {};

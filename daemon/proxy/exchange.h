@@ -58,6 +58,8 @@ class Exchange : public SlabObject {
   size_t take_allowance(std::string_view bytes);
   // Request bytes that wait here; the client's connection is paused above a limit.
   size_t backlog_bytes() const { return body_.charged_bytes(); }
+  // Nothing more of the client belongs to it: what comes next is another request.
+  bool is_only_answering() const;
   size_t held_bytes() const { return body_.held_bytes(); }
   // Another kept connection might be as closed as the one that was just found so.
   bool wants_new_connection() const { return want_fresh_; }
@@ -136,8 +138,7 @@ class Exchange : public SlabObject {
   void fail_try(EndReason reason, uint32_t conditions);
 
   // exchange_transfer.cc: both directions
-  void send_request_head(Connection& upstream);
-  void pump_request();
+  void send_request_head(Connection&upstream), pump_request();
   void on_answer(const ExchangeEvent& event);
   void on_answer_head(const http::Head& head);
   void on_interim(const http::Head& head);
@@ -177,8 +178,8 @@ class Exchange : public SlabObject {
   void add_trace_fields();
   ClusterCounters& stats();
 
-  void finish_connect_probe(Connection& upstream);  // exchange_probe.cc: health checks
-  void report_probe(EndReason reason);
+  // exchange_probe.cc: health checks
+  void finish_connect_probe(Connection&upstream), report_probe(EndReason reason);
   void answer(uint16_t status, const Slice& body, std::string_view content_type);  // of our own
 
   Core* core_ = nullptr;

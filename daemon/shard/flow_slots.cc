@@ -63,11 +63,19 @@ FlowRecord* FlowSlots::acquire(const SocketAddress& peer, const SocketAddress& l
 }
 
 void FlowSlots::release(FlowRecord* record, Instant now) {
+  close(*record, now);
+  take_back(record);
+}
+
+void FlowSlots::close(FlowRecord& record, Instant now) {
+  begin_write(record);
+  record.state = kRecordClosed;
+  record.last_ns = to_ns(now);
+  end_write(record);
+}
+
+void FlowSlots::take_back(FlowRecord* record) {
   NP_DCHECK(record >= records_.data() && record < records_.data() + records_.size());
-  begin_write(*record);
-  record->state = kRecordClosed;
-  record->last_ns = to_ns(now);
-  end_write(*record);
   const auto slot = static_cast<uint32_t>(record - records_.data());
   const size_t tail = (head_ + free_count_) % queue_.size();
   queue_[tail] = slot;

@@ -26,6 +26,9 @@ class FlowSlots {
   // Null when every slot is in use.
   FlowRecord* acquire(const SocketAddress& peer, const SocketAddress& local, Instant now);
   void release(FlowRecord* record, Instant now);
+  // The two halves of it, for a record that another shard wrote last: that shard, then its owner.
+  static void close(FlowRecord& record, Instant now);
+  void take_back(FlowRecord* record);
 
   uint64_t lost_requests() const { return lost_requests_; }
   uint32_t free_slots() const { return free_count_; }

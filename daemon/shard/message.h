@@ -11,6 +11,7 @@
 
 #include "base/address.h"
 #include "base/fd.h"
+#include "base/flow_record.h"
 #include "base/time.h"
 #include "policy/snapshot.h"
 #include "uring/inbox.h"
@@ -38,11 +39,18 @@ class Ack {
   uint32_t missing_;
 };
 
-// A connection accepted by another shard; nothing was received from it yet.
+// A connection accepted by another shard, and nothing was received from it yet; or one that was
+// served there until now and is between two requests.
 struct AdoptConnection {
   Fd fd;
   bool captured = false;
+  bool is_continued = false;
   SocketAddress peer, local;
+  FlowRecord* record = nullptr;  // continued: its own, of whichever shard; the receiver writes it
+};
+// A client has ended whose np_conn slot belongs to the receiver. It is marked as closed.
+struct ReturnRecord {
+  FlowRecord* record = nullptr;
 };
 struct AddListener {
   uint32_t id = 0;
@@ -69,8 +77,8 @@ struct StartDrain {
 };
 struct Stop {};
 
-using ShardMessage = std::variant<std::monostate, AdoptConnection, AddListener, RemoveListener,
-                                  SetSnapshot, PodSocketReady, StartDrain, Stop>;
+using ShardMessage = std::variant<std::monostate, AdoptConnection, ReturnRecord, AddListener,
+                                  RemoveListener, SetSnapshot, PodSocketReady, StartDrain, Stop>;
 using ShardInbox = uring::Inbox<ShardMessage>;
 
 }  // namespace np::shard

@@ -19,6 +19,7 @@ enum class Op : uint8_t {
   kShutdown,
   kCloseFile,
   kCancel,
+  kExport,  // a descriptor is made, with which another shard goes on
   // These complete only when they fail:
   kInstall,
   kCloseFd,

@@ -31,6 +31,12 @@ struct alignas(64) ShardStatus {
   std::atomic<bool> late{false};
   // An accept failed for want of a descriptor, and none is free yet.
   std::atomic<bool> out_of_descriptors{false};
+  // It drains: no client of another shard is to come.
+  std::atomic<bool> drains{false};
+  // The part of its time that it did not sleep in the latest window, in permille; written by its
+  // shard. What others have decided to give it since is raised by them and taken into it.
+  std::atomic<uint32_t> busy{0};
+  std::atomic<uint32_t> promised{0};
 };
 
 // The overload bit of np_live.flags: while it is set, captured connections follow their fail mode
@@ -83,6 +89,20 @@ struct Peers {
     }
     return best;
   }
+  // Whether a client's connection may be moved there.
+  bool takes_clients(uint32_t shard, uint32_t load_max, uint64_t now_ns) const {
+    const ShardStatus& one = status[shard];
+    const auto is_set = [](const std::atomic<bool>& flag) {
+      return flag.load(std::memory_order_relaxed);
+    };
+    return !is_set(one.late) && !is_set(one.sheds) && !is_set(one.out_of_descriptors) &&
+           !is_set(one.drains) && one.load.load(std::memory_order_relaxed) < load_max &&
+           one.progress_ns.load(std::memory_order_relaxed) + kFreshNs >= now_ns;
+  }
+  // The shard that hands out this slot of np_conn.
+  uint32_t owner_of(const FlowRecord* record) const {
+    return static_cast<uint32_t>(static_cast<size_t>(record - records) / records_of_shard);
+  }
   bool are_all_late() const {
     return std::all_of(status.begin(), status.end(), [](const ShardStatus& one) {
       return one.late.load(std::memory_order_relaxed);
@@ -113,8 +133,13 @@ struct Peers {
     }
   }
 
+  // A shard that was not seen for so long may hang: it shows itself each 40 ms at least.
+  static constexpr uint64_t kFreshNs = 200'000'000;
+
   const OverloadFlag overload;
   std::vector<ShardStatus> status;
+  const FlowRecord* records = nullptr;  // np_conn, so many for each shard, in order
+  size_t records_of_shard = 1;
 
  private:
   std::vector<uint32_t> own_owners_;

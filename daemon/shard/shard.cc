@@ -72,11 +72,13 @@ Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::B
       buffers_(std::move(buffers)),
       engine_(engine_config(options)),
       ring_(std::move(ring)),
-      transport_({options.index, options.sockets_max, options.close_flush_max},
+      transport_({options.index, options.sockets_max, options.close_flush_max, options.balance},
                  {*ring_, *buffers_, small_buffers_, engine_, records_, peers, options.pod_sockets,
                   *options.counters, peers.pod_use[options.index]}),
       acceptor_({options.index, options.sockets_max / 2}, *ring_, transport_, peers,
                 *options.counters),
+      balance_(options.balance),
+      standings_(peers.status.size()),
       lag_gate_(options.overload_lag) {
   count(options_.counters->lost_requests, records_.lost_requests());
 }
@@ -96,6 +98,9 @@ void Shard::run(std::promise<Result<void>> enabled) {
     now_ = monotonic_now();
     transport_.set_now(now_);
     show_life();
+    busy_meter_.begin(now_);
+    const bool can_balance = transport_.can_move_clients() && standings_.size() > 1;
+    if (can_balance) next_window_ = now_ + options_.balance.window;
   }
   enabled.set_value(std::move(result));
   while (usable && !stopping_) iterate();
@@ -132,6 +137,8 @@ void Shard::iterate() {
   if (now_ >= engine_.next_deadline()) transport_.on_time();
   follow_memory();
   transport_.report_deferred();
+  transport_.follow_moves();
+  if (now_ >= next_window_) balance();
   if (now_ >= next_tick_) tick();
 }
 
@@ -253,6 +260,8 @@ void Shard::handle(ShardMessage& message) {
   if (auto* adopt = std::get_if<AdoptConnection>(&message)) {
     (void)transport_.make_place();  // cannot wait here: the message is at hand
     transport_.adopt(std::move(*adopt));
+  } else if (auto* returned = std::get_if<ReturnRecord>(&message)) {
+    records_.take_back(returned->record);
   } else if (auto* add = std::get_if<AddListener>(&message)) {
     acceptor_.add(*add);
   } else if (auto* remove = std::get_if<RemoveListener>(&message)) {
@@ -265,6 +274,8 @@ void Shard::handle(ShardMessage& message) {
   } else if (std::holds_alternative<StartDrain>(message)) {
     serve_accepts(accepts_.size());  // they came before it
     acceptor_.stop();
+    peers_.status[options_.index].drains.store(true, std::memory_order_relaxed);
+    next_window_ = kNever;
     transport_.drain();
     std::get<StartDrain>(message).ack->done();
   } else if (std::holds_alternative<Stop>(message)) {
@@ -290,9 +301,30 @@ void Shard::follow_memory() {
   count(options_.counters->buffer_bytes_given_back, buffers_->give_back_idle());
 }
 
+void Shard::balance() {
+  next_window_ = now_ + options_.balance.window;
+  const uint32_t own = options_.index;
+  ShardStatus& status = peers_.status[own];
+  const uint32_t busy = busy_meter_.measure(now_);
+  // What came during the window is only partly in it: a shard must not look empty to a second one.
+  const uint32_t promised = status.promised.exchange(0, std::memory_order_relaxed);
+  status.busy.store(busy + promised, std::memory_order_relaxed);
+  // Clients get at most half of the sockets; the last quarter of that is for who connects.
+  const uint32_t load_max = options_.sockets_max / 2 - options_.sockets_max / 8;
+  for (uint32_t i = 0; i < standings_.size(); ++i) {
+    const ShardStatus& other = peers_.status[i];
+    standings_[i].busy =
+        other.busy.load(std::memory_order_relaxed) + other.promised.load(std::memory_order_relaxed);
+    standings_[i].takes = peers_.takes_clients(i, load_max, to_ns(now_));
+  }
+  standings_[own].busy = busy;
+  if (transport_.end_window(busy, balance_.on_window(own, standings_))) balance_.on_moves();
+}
+
 void Shard::tick() {
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
+  transport_.place_arrivals();
   transport_.show_held(thread_cpu_ns());
   acceptor_.check_gate(memory_.stage, now_);
   if (options_.index == 0) peers_.settle_overload();

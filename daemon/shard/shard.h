@@ -19,6 +19,8 @@
 #include "overload/lag_gate.h"
 #include "proxy/engine.h"
 #include "shard/acceptor.h"
+#include "shard/balance.h"
+#include "shard/busy_meter.h"
 #include "shard/flow_slots.h"
 #include "shard/message.h"
 #include "shard/peers.h"
@@ -40,6 +42,7 @@ struct ShardOptions {
   uring::RingOptions ring;
   uring::BufferRingOptions buffers;
   Duration close_flush_max{};
+  BalanceLimits balance;
   std::span<FlowRecord> records;
   const proxy::EngineLimits* engine_limits = nullptr;
   proxy::NodeState* node = nullptr;
@@ -83,6 +86,7 @@ class Shard {
   void watch(Instant end);
   void watch_lag(Duration took, Instant end);
   void follow_memory();
+  void balance();
   Duration time_to_wait(Instant now) const;
 
   const ShardOptions options_;
@@ -102,6 +106,10 @@ class Shard {
   std::vector<uring::Completion> accepts_;
   size_t accepts_begin_ = 0;
   bool stopping_ = false;
+  Balance balance_;
+  BusyMeter busy_meter_;
+  std::vector<Balance::Standing> standings_;  // of all shards
+  Instant next_window_ = kNever;              // never: nothing is balanced
   overload::LagGate lag_gate_;
   Duration woken_late_{};  // by how much the latest wait was too long
   MemoryPressure memory_;

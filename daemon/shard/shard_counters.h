@@ -10,32 +10,35 @@
 namespace np::shard {
 
 // X(name, what it counts)
-#define NP_SHARD_COUNTERS(X)                                                        \
-  X(accepted, "connections taken from a listener by this shard")                    \
-  X(adopted, "client connections that this shard serves")                           \
-  X(handed_over, "accepted connections given to a less loaded shard")               \
-  X(accept_paused, "times accepting stopped because a limit was near")              \
-  X(accept_errors, "accept failed: no descriptor, no memory")                       \
-  X(refused_full, "connections closed because no slot was free")                    \
-  X(upstream_opened, "upstream connections that were opened")                       \
-  X(upstream_failed, "upstream connects that failed")                               \
-  X(pod_source_fallbacks, "source: pod was wanted, the node's address was used")    \
-  X(closed, "sockets closed, both sides")                                           \
-  X(short_sends, "sends that took only a part")                                     \
-  X(receive_starved, "receives that found no free buffer and were armed again")     \
-  X(buffer_grown, "times the buffer ring got more memory")                          \
-  X(stale_completions, "completions of operations whose connection was gone")       \
-  X(records_exhausted, "captured connections without a np_conn slot")               \
-  X(lost_requests, "requests under way when the previous worker died")              \
-  X(iterations, "loop iterations")                                                  \
-  X(slow_iterations, "loop iterations that took longer than 100 ms")                \
-  X(slowest_iteration_ns, "the longest loop iteration so far")                      \
-  X(unexpected_completions, "completions that fit no state; counted, not acted on") \
-  X(connects_delayed, "upstream connects that waited for a socket to be closed")    \
-  X(work_put_off, "loop iterations that left completions for the next one")         \
-  X(shed_late, "connections reset: the loops of all shards ran late")               \
-  X(late_begun, "times a loop began to run late")                                   \
-  X(buffer_bytes_given_back, "bytes of idle receive buffers returned to the kernel")
+#define NP_SHARD_COUNTERS(X)                                                          \
+  X(accepted, "connections taken from a listener by this shard")                      \
+  X(adopted, "client connections that this shard serves")                             \
+  X(handed_over, "accepted connections given to a less loaded shard")                 \
+  X(accept_paused, "times accepting stopped because a limit was near")                \
+  X(accept_errors, "accept failed: no descriptor, no memory")                         \
+  X(refused_full, "connections closed because no slot was free")                      \
+  X(upstream_opened, "upstream connections that were opened")                         \
+  X(upstream_failed, "upstream connects that failed")                                 \
+  X(pod_source_fallbacks, "source: pod was wanted, the node's address was used")      \
+  X(closed, "sockets closed, both sides")                                             \
+  X(short_sends, "sends that took only a part")                                       \
+  X(receive_starved, "receives that found no free buffer and were armed again")       \
+  X(buffer_grown, "times the buffer ring got more memory")                            \
+  X(stale_completions, "completions of operations whose connection was gone")         \
+  X(records_exhausted, "captured connections without a np_conn slot")                 \
+  X(lost_requests, "requests under way when the previous worker died")                \
+  X(iterations, "loop iterations")                                                    \
+  X(slow_iterations, "loop iterations that took longer than 100 ms")                  \
+  X(slowest_iteration_ns, "the longest loop iteration so far")                        \
+  X(unexpected_completions, "completions that fit no state; counted, not acted on")   \
+  X(connects_delayed, "upstream connects that waited for a socket to be closed")      \
+  X(work_put_off, "loop iterations that left completions for the next one")           \
+  X(shed_late, "connections reset: the loops of all shards ran late")                 \
+  X(late_begun, "times a loop began to run late")                                     \
+  X(buffer_bytes_given_back, "bytes of idle receive buffers returned to the kernel")  \
+  X(moved_away, "client connections given to a less busy shard between two requests") \
+  X(taken_in, "client connections that came from a busier shard")                     \
+  X(moves_off, "moves that were begun and given up: the client was not at rest")
 
 struct ShardCounters {
 #define NP_DECLARE_COUNTER(name, text) uint64_t name = 0;

@@ -184,6 +184,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.buffers.initial = limits.receive_buffers_initial;
   options.buffers.max = limits.receive_buffers_max;
   options.close_flush_max = limits.close_flush_max;
+  options.balance = limits.balance;
   const size_t share = options_.flow_records.size() / options_.workers;
   options.records = options_.flow_records.subspan(share * index, share);
   options.engine_limits = options_.engine_limits;
@@ -217,6 +218,8 @@ Result<void> ShardPool::Impl::open() {
     pod_options.tries = options_.limits.pod_port_tries;
     NP_TRY_ASSIGN(pod_sockets_, PodSocketThread::create(pod_options, peers_));
   }
+  peers_.records = options_.flow_records.data();
+  peers_.records_of_shard = std::max<size_t>(options_.flow_records.size() / options_.workers, 1);
   const uint32_t descriptors = descriptor_limit();
   for (uint32_t i = 0; i < options_.workers; ++i) {
     NP_TRY_ASSIGN(std::unique_ptr<Shard> shard,
@@ -329,7 +332,10 @@ size_t ShardPool::Impl::drain(Duration timeout) {
     // First a pause: a shard shows how many are open at its next iteration.
     std::this_thread::sleep_for(kPollInterval);
     open = 0;
-    for (const ShardStatus& status : peers_.status) open += status.open.load();
+    // The load as well: a connection may be on its way to a shard.
+    for (const ShardStatus& status : peers_.status) {
+      open += std::max(status.open.load(), status.load.load());
+    }
   } while (open > 0 && monotonic_now() < give_up);
   return open;
 }

@@ -27,6 +27,7 @@
 #include "base/result.h"
 #include "base/time.h"
 #include "control/seams.h"
+#include "shard/balance.h"
 #include "shard/pod_use.h"
 #include "shard/shard_counters.h"
 
@@ -54,6 +55,7 @@ struct ShardLimits {
   bool fixed_files = true;
   // An orderly close waits this long for the peer to take what was sent before it.
   Duration close_flush_max = std::chrono::seconds(30);
+  BalanceLimits balance;
 };
 
 struct ShardPoolOptions {

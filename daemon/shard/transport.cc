@@ -77,17 +77,21 @@ bool Transport::make_place() {
 
 void Transport::adopt(AdoptConnection connection) {
   const uint32_t slot = sockets_.acquire();
+  if (slot == kNoSlot && connection.is_continued) return arrivals_.push_back(std::move(connection));
   if (slot == kNoSlot) {
     count(env_.counters.refused_full);
     env_.peers.status[options_.shard].load.fetch_sub(1, std::memory_order_relaxed);
     return;  // the descriptor closes: the listener's linger makes it a reset
   }
-  count(env_.counters.adopted);
+  count(connection.is_continued ? env_.counters.taken_in : env_.counters.adopted);
   Socket& socket = sockets_.at(slot);
   socket.downstream = true;
   socket.opened = true;
   socket.resets_on_close = true;
-  if (connection.captured) {
+  if (connection.is_continued) {
+    socket.record = connection.record;
+    socket.window = static_cast<uint16_t>(window_ + options_.balance.stays_windows);
+  } else if (connection.captured) {
     socket.record = env_.records.acquire(connection.peer, connection.local, now_);
     if (socket.record == nullptr) count(env_.counters.records_exhausted);
   }
@@ -97,8 +101,9 @@ void Transport::adopt(AdoptConnection connection) {
   accepted.peer = connection.peer;
   accepted.local = connection.local;
   accepted.record = socket.record;
+  accepted.is_continued = connection.is_continued;
   attach(env_.engine.accept(accepted, now_, actions_), slot);
-  if (socket.record != nullptr) socket.line = env_.peers.places.place_of(socket.record->pod_id);
+  if (socket.record != nullptr) socket.line = line_of(socket.record->pod_id);
   perform();
 }
 
@@ -196,7 +201,7 @@ void Transport::perform(proxy::Action& action) {
       break;
     case Kind::kSend:
       if (Socket& socket = sockets_.at(slot); !socket.downstream) {
-        socket.line = env_.peers.places.place_of(action.pod_id);
+        socket.line = line_of(action.pod_id);
       }
       start_send(slot, action.iov, action.iov_count, action.may_be_told_late);
       break;
@@ -303,6 +308,7 @@ void Transport::start_receive(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   socket.receive_wanted = true;
   if (!socket.opened || socket.read_ended || socket.receive != Receive::kIdle) return;
+  if (socket.leaving) return;
   if (holds_too_much(socket)) {
     socket.receive = Receive::kHeld;
     held_.push_back({slot, sockets_.generation(slot)});
@@ -398,7 +404,7 @@ void Transport::detach(uint32_t slot) {
   Socket& socket = sockets_.at(slot);
   by_connection_[socket.connection.slot] = kNoSlot;
   ++detached_;
-  if (socket.record != nullptr) env_.records.release(socket.record, now_);
+  if (socket.record != nullptr) give_back_record(socket.record);
   socket.record = nullptr;
   if (socket.downstream) {
     env_.peers.status[options_.shard].load.fetch_sub(1, std::memory_order_relaxed);

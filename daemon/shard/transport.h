@@ -3,11 +3,6 @@
 // turns completions into TransportEvents. Owns the table of sockets: a socket lives from accept or
 // kConnect until it is closed AND every operation on it has completed, because the kernel owns the
 // operation's memory until then. Called by its Shard, on the shard's thread.
-//
-// A socket in three stages:
-//   attached   the engine knows it: events go to the engine
-//   flushing   kClose came while a send was under way: what was sent is still delivered, then
-//   closing    operations are cancelled, the file is closed; freed at in_flight == 0
 #pragma once
 
 #include <sys/uio.h>
@@ -15,12 +10,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/buffer.h"
 #include "base/time.h"
 #include "proxy/engine.h"
+#include "shard/balance.h"
 #include "shard/fair_queue.h"
 #include "shard/flow_slots.h"
 #include "shard/message.h"
@@ -31,6 +28,7 @@
 #include "shard/scratch.h"
 #include "shard/shard_counters.h"
 #include "shard/small_buffers.h"
+#include "shard/socket.h"
 #include "shard/work_meter.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
@@ -43,6 +41,7 @@ struct TransportOptions {
   uint32_t shard = 0;
   uint32_t sockets_max = 0;
   Duration close_flush_max{};
+  BalanceLimits balance;
 };
 
 class Transport {
@@ -99,48 +98,23 @@ class Transport {
   // Gives up on peers that do not take the rest of what was sent before an orderly close.
   void check_deadlines();
 
+  // ---- clients that another shard takes (transport_move.cc) ----
+  bool can_move_clients() const;
+  // A window of the balance has ended, in which this shard was `busy` permille of the time. True:
+  // some of the clients that had work in it are going to move, as planned.
+  bool end_window(uint32_t busy, const std::optional<Balance::Plan>& plan);
+  // Once per iteration: takes each of them one step further, when it is at rest.
+  void follow_moves();
+  // Once per tick: clients that came and found no place, records that found no room in an inbox.
+  void place_arrivals();
+
   uint32_t sockets() const { return sockets_.used(); }
   uint32_t detached() const { return detached_; }  // let go of by the engine, not closed yet
  private:
-  enum class Stage : uint8_t { kAttached, kFlushing, kClosing };
-  enum class Receive : uint8_t { kIdle, kArmed, kCancelling, kStarved, kHeld };
+  using Stage = Socket::Stage;
+  using Receive = Socket::Receive;
+  using Rare = Socket::Rare;
   static constexpr uint32_t kNoSlot = uring::SlotTable<int>::kNoSlot;
-
-  // What few sockets have, and none while it is idle.
-  struct Rare {
-    std::shared_ptr<void> keep_alive;
-    std::vector<iovec> parts;  // flushing: what is still to be sent; keep_alive holds the bytes
-    Instant flush_deadline = kNever;
-    std::unique_ptr<proxy::ConnectTarget> pod_target;  // until its connect has ended
-  };
-  // One per connection, idle ones too: kept small.
-  struct Socket {
-    proxy::ConnectionId connection;
-    uring::File file;
-    FlowRecord* record = nullptr;
-    std::unique_ptr<Rare> rare;
-    const iovec* parts = nullptr;  // of the send under way
-    uint32_t send_total = 0;
-    uint32_t line = 0;  // of the FairQueue; an endpoint's: that of the request it carries
-    uint16_t part_count = 0;
-    uint16_t in_flight = 0;
-    uint16_t waiting_pieces = 0;  // received, in line
-    int16_t failure_errno = 0;    // not 0: told when the send under way has ended
-    Stage stage = Stage::kAttached;
-    Receive receive = Receive::kIdle;
-    bool downstream : 1 = false;
-    bool opened : 1 = false;  // connected
-    bool receive_wanted : 1 = false;
-    bool read_ended : 1 = false;  // FIN or failure seen
-    bool failed : 1 = false;      // kFailed was reported, or waits for the send to end
-    bool send_busy : 1 = false;
-    bool send_quiet : 1 = false;  // all of it was taken, unless a completion comes
-    bool watched : 1 = false;     // Op::kWatch is under way
-    bool shutdown_wanted : 1 = false;
-    bool resets_on_close : 1 = false;  // SO_LINGER{1,0} is set
-    bool abort : 1 = false;            // close with RST
-  };
-  static_assert(sizeof(Socket) <= 64);
 
   uint64_t tag(uint32_t slot, Op op) {
     return uring::UserData{slot, sockets_.generation(slot), static_cast<uint8_t>(op)}.pack();
@@ -150,6 +124,10 @@ class Transport {
   bool is_attached(uint32_t slot, uint32_t generation);
 
   uint32_t upstream_max() const;
+  uint16_t line_of(uint32_t pod_id) const {
+    static_assert(FairQueue::kLines <= UINT16_MAX);
+    return static_cast<uint16_t>(env_.peers.places.place_of(pod_id));
+  }
 
   // Actions.
   void perform();
@@ -176,6 +154,22 @@ class Transport {
   void cancel_receive(uint32_t slot);
   void show_use(uint32_t line);
   void charge(uint32_t line, uint32_t units);
+
+  // Moves.
+  struct ClientMove {
+    uint32_t slot, generation, target;
+    uint32_t tries;  // left
+    Instant give_up;
+  };
+  void note_work(uint32_t slot, uint32_t units);
+  bool begin_moves(uint32_t busy, const Balance::Plan& plan);
+  bool follow(ClientMove& move);
+  void hold(uint32_t slot);
+  void stay(uint32_t slot);
+  void on_exported(uint32_t slot, int32_t result);
+  void depart(uint32_t slot, Fd fd, uint32_t target);
+  void give_back_record(FlowRecord* record);
+  bool try_return(FlowRecord* record);
 
   // Completions.
   void act_on(const uring::Completion& completion, BufferRef buffer);
@@ -230,7 +224,14 @@ class Transport {
   Instant shared_until_{};
   std::vector<SlotLife> held_;  // from held_begin_ on: first in, first out
   size_t held_begin_ = 0;
-  std::vector<bool> is_over_;  // by line: its receives were held back, and not let go since
+  std::vector<bool> is_over_;     // by line: its receives were held back, and not let go since
+  uint16_t window_ = 0;           // of the balance
+  uint64_t client_units_ = 0;     // work for clients in it
+  std::vector<SlotLife> active_;  // some of those who had it
+  std::vector<uint32_t> shares_;  // of these, while a plan is made
+  std::vector<ClientMove> moves_;
+  std::vector<AdoptConnection> arrivals_;
+  std::vector<FlowRecord*> returning_;
   std::vector<SlotLife> flushing_;
   std::vector<SlotLife> quiet_;  // quiet sends; the kernel has had the first quiet_submitted_
   size_t quiet_submitted_ = 0;

@@ -42,7 +42,8 @@ proxy::Failure failure_of(int errno_value) {
 // Completes once, so it is counted while it is under way; the others complete only on failure.
 bool is_counted(Op op) {
   return op == Op::kReceive || op == Op::kSend || op == Op::kConnect || op == Op::kPodWritable ||
-         op == Op::kWatch || op == Op::kShutdown || op == Op::kCloseFile || op == Op::kCancel;
+         op == Op::kWatch || op == Op::kShutdown || op == Op::kCloseFile || op == Op::kCancel ||
+         op == Op::kExport;
 }
 
 }  // namespace
@@ -69,6 +70,9 @@ void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
   if (socket == nullptr) return count(env_.counters.stale_completions);
   if (buffer) --socket->waiting_pieces;
   const Op op = static_cast<Op>(data.kind);
+  if (op == Op::kReceive || op == Op::kSend) {
+    note_work(data.slot, FairQueue::cost_of(completion));
+  }
   if (is_counted(op) && !completion.has_more()) --socket->in_flight;
   switch (op) {
     case Op::kReceive:
@@ -85,6 +89,9 @@ void Transport::act_on(const uring::Completion& completion, BufferRef buffer) {
       break;
     case Op::kWatch:
       on_watch(data.slot, completion.result);
+      break;
+    case Op::kExport:
+      on_exported(data.slot, completion.result);
       break;
     case Op::kInstall:
       if (socket->stage == Stage::kAttached) fail(data.slot, -completion.result);
@@ -109,6 +116,8 @@ void Transport::on_receive(uint32_t slot, const uring::Completion& completion, B
   if (!completion.has_more()) socket.receive = Receive::kIdle;
   if (socket.stage != Stage::kAttached || socket.failed) return;
   if (completion.result > 0) {
+    if (socket.leaving) count(env_.counters.moves_off);
+    socket.leaving = false;  // it goes on here; follow_moves() may try again
     proxy::TransportEvent event;
     event.kind = proxy::TransportEvent::Kind::kReceived;
     const std::string_view bytes(buffer.get()->data, static_cast<size_t>(completion.result));

@@ -19,7 +19,9 @@ void Transport::settle_quiet() {
     if (socket == nullptr || !socket->send_quiet) continue;
     socket->send_quiet = false;
     --socket->in_flight;
-    charge(socket->line, FairQueue::cost_of({0, static_cast<int32_t>(socket->send_total), 0}));
+    const uint32_t cost = FairQueue::cost_of({0, static_cast<int32_t>(socket->send_total), 0});
+    charge(socket->line, cost);
+    note_work(life.slot, cost);
     is_followed_ = true;  // one step of the engine for all of them: serve() ends it
     on_send(life.slot, static_cast<int32_t>(socket->send_total));
     if (sockets_.find(life.slot, life.generation) != nullptr) release_if_done(life.slot);

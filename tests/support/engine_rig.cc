@@ -46,13 +46,7 @@ void EngineRig::use(const PolicyFixture& policy) {
   act();
 }
 
-EngineRig::Socket& EngineRig::connect_captured(const std::string& dialled,
-                                               const std::string& peer) {
-  proxy::Accepted accepted;
-  accepted.captured = true;
-  accepted.local = SocketAddress::parse(dialled).value();
-  accepted.peer = SocketAddress::parse(peer).value();
-  accepted.record = &record;
+EngineRig::Socket& EngineRig::connect(const proxy::Accepted& accepted) {
   auto socket = std::make_unique<Socket>();
   socket->opened = true;
   Socket& result = *socket;
@@ -63,18 +57,28 @@ EngineRig::Socket& EngineRig::connect_captured(const std::string& dialled,
   return result;
 }
 
+bool EngineRig::forget(Socket& socket, proxy::Accepted* accepted) {
+  const bool done = engine_->forget(socket.id, accepted, now_, actions_);
+  if (done) by_id_.erase(socket.id.packed());
+  act();
+  return done;
+}
+
+EngineRig::Socket& EngineRig::connect_captured(const std::string& dialled,
+                                               const std::string& peer) {
+  proxy::Accepted accepted;
+  accepted.captured = true;
+  accepted.local = SocketAddress::parse(dialled).value();
+  accepted.peer = SocketAddress::parse(peer).value();
+  accepted.record = &record;
+  return connect(accepted);
+}
+
 EngineRig::Socket& EngineRig::connect_gateway(const std::string& bind, const std::string& peer) {
   proxy::Accepted accepted;
   accepted.local = SocketAddress::parse(bind).value();
   accepted.peer = SocketAddress::parse(peer).value();
-  auto socket = std::make_unique<Socket>();
-  socket->opened = true;
-  Socket& result = *socket;
-  sockets_.push_back(std::move(socket));
-  result.id = engine_->accept(accepted, now_, actions_);
-  by_id_[result.id.packed()] = &result;
-  act();
-  return result;
+  return connect(accepted);
 }
 
 void EngineRig::send(Socket& socket, std::string_view bytes) {

@@ -47,6 +47,9 @@ class EngineRig {
   // Index of the new client connection.
   Socket& connect_captured(const std::string& dialled, const std::string& peer = "10.0.0.9:40000");
   Socket& connect_gateway(const std::string& bind, const std::string& peer = "192.0.2.7:5000");
+  Socket& connect(const proxy::Accepted& accepted);
+  // As for a move to another shard: then to be given to that one's connect().
+  bool forget(Socket& socket, proxy::Accepted* accepted);
 
   void send(Socket& socket, std::string_view bytes);
   // As from a shard's receive buffer: the engine may keep it.

@@ -244,6 +244,25 @@ void Engine::on_transport(ConnectionId connection, const TransportEvent& event, 
   }
 }
 
+ClientRest Engine::rest_of(ConnectionId connection) {
+  const auto found = impl_->lines.find(connection.slot);
+  if (found == impl_->lines.end()) return ClientRest::kNever;
+  const Line& line = found->second;
+  if (!line.open || !line.downstream || line.peer != UINT32_MAX) return ClientRest::kNever;
+  const bool is_at_rest = line.input.empty() && line.output->chunks.empty() && !line.read_done;
+  return is_at_rest ? ClientRest::kNow : ClientRest::kNo;
+}
+
+bool Engine::forget(ConnectionId connection, Accepted* accepted, Instant, ActionList&) {
+  if (rest_of(connection) != ClientRest::kNow) return false;
+  Line& line = impl_->lines.at(connection.slot);
+  accepted->record = line.record;
+  accepted->is_continued = true;
+  line.open = false;
+  --impl_->open_downstream;
+  return true;
+}
+
 Instant Engine::next_deadline() const {
   Instant next = kNever;
   for (const auto& [at, slot] : impl_->timers) next = std::min(next, at);
