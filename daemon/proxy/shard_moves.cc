@@ -12,8 +12,8 @@ ClientRest ShardMoves::rest_of(ConnectionId id) const {
     return ClientRest::kNever;
   }
   // Touched: the step is not over, what was received may not have been looked at.
-  if (client->touched || client->failed || client->peer_finished || client->in_head ||
-      client->shutdown_wanted || !client->input.empty() || !client->has_asked()) {
+  if (client->touched || client->failed || client->peer_finished || client->shutdown_wanted ||
+      !client->input.empty() || !client->has_asked()) {
     return ClientRest::kNo;
   }
   if (client->exchange) {

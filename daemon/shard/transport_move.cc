@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "shard/transport.h"
 
 namespace np::shard {
@@ -73,7 +74,13 @@ bool Transport::begin_moves(uint32_t busy, const Balance::Plan& plan) {
 }
 
 void Transport::follow_moves() {
-  std::erase_if(moves_, [this](ClientMove& move) { return !follow(move); });
+  for (size_t i = 0; i < moves_.size();) {
+    if (follow(moves_[i])) {
+      ++i;
+    } else {
+      moves_.erase(moves_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
 }
 
 // False: it has ended, one way or the other.
