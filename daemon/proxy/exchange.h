@@ -178,8 +178,8 @@ class Exchange : public SlabObject {
   void add_trace_fields();
   ClusterCounters& stats();
 
-  // exchange_probe.cc: health checks
-  void finish_connect_probe(Connection&upstream), report_probe(EndReason reason);
+  void finish_connect_probe(Connection& upstream);  // exchange_probe.cc: health checks
+  void report_probe(EndReason reason);
   void answer(uint16_t status, const Slice& body, std::string_view content_type);  // of our own
 
   Core* core_ = nullptr;
