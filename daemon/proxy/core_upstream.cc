@@ -9,6 +9,9 @@ namespace np::proxy {
 
 namespace {
 
+// Idle connections, from the one that was kept longest on, among which one is chosen to give way.
+constexpr size_t kVictimsLookedAt = 64;
+
 // Who waited longest among those whom `connection` may serve.
 Exchange* longest_waiting(const Pool& pool, const Connection& connection) {
   Exchange* exchange = pool.pending.front();
@@ -117,12 +120,19 @@ void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_o
   }
 }
 
-// The one that has been kept for longest for a request that never came.
+// Of the endpoint that has most connections: who calls another one now and then keeps the few that
+// are kept for it, however many a busy caller opens. Among equals the one that was kept longest.
 bool Core::close_an_idle() {
-  Connection* oldest = pools_.idle.front();
-  if (oldest == nullptr) return false;
+  Connection* victim = pools_.idle.front();
+  if (victim == nullptr) return false;
+  const Connection* looked_at = victim;
+  for (size_t i = 1; i < kVictimsLookedAt && looked_at != nullptr; ++i) {
+    Connection* next = pools_.idle.next(*looked_at);
+    if (next != nullptr && next->pool->connections > victim->pool->connections) victim = next;
+    looked_at = next;
+  }
   ++counters_->upstream_cx_trimmed;
-  close(*oldest, false);
+  close(*victim, false);
   return true;
 }
 

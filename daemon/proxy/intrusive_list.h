@@ -39,6 +39,7 @@ class IntrusiveList {
 
   T* front() const { return first_; }
   T* back() const { return last_; }
+  T* next(const T& element) const { return (element.*kMember).next; }
   bool empty() const { return first_ == nullptr; }
   size_t size() const { return size_; }
 

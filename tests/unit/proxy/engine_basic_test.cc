@@ -186,6 +186,29 @@ TEST_F(EngineBasic, KeptConnectionsGiveWayWhenDescriptorsAreUsedUp) {
   EXPECT_TRUE(rig.is_balanced());
 }
 
+// Who has few connections does not lose them to who has many.
+TEST_F(EngineBasic, OfTheEndpointWithMostConnectionsOneGivesWay) {
+  policy::Cluster& quiet = policy.add_cluster("quiet", {"10.1.0.2:9080"});
+  policy::Cluster& other = policy.add_cluster("other", {"10.1.0.3:9080"});
+  table->entries.insert(table->entries.begin(), {"/quiet", &policy.add_route(&quiet)});
+  table->entries.insert(table->entries.begin(), {"/other", &policy.add_route(&other)});
+  rig.use(policy);
+  const auto ask = [this](Socket& client, const std::string& path) {
+    rig.send(client, "GET " + path + " HTTP/1.1\r\nHost: r\r\n\r\n");
+  };
+  std::vector<Socket*> clients;
+  for (int i = 0; i < 3; ++i) clients.push_back(&rig.connect_captured(kService));
+  ask(*clients[0], "/quiet");  // the first that is kept
+  for (size_t i = 1; i < 3; ++i) ask(*clients[i], "/");
+  for (Socket* origin : rig.upstreams()) rig.open(*origin);
+  for (Socket* origin : rig.upstreams()) rig.send(*origin, "HTTP/1.1 204 No Content\r\n\r\n");
+  ask(*clients[1], "/other");
+  rig.fail(*rig.upstreams().back(), proxy::Failure::kExhausted);
+  EXPECT_FALSE(rig.upstream(0).closed);
+  EXPECT_TRUE(rig.upstream(1).closed);
+  EXPECT_FALSE(rig.upstream(2).closed);
+}
+
 // An endpoint that was never dialled has not failed.
 TEST_F(EngineBasic, OwnShortageEjectsNobody) {
   cluster->service_id = 7;
