@@ -121,7 +121,7 @@ class Files(unittest.TestCase):
 
 
 class Lab(MonitoredCase):
-    NAME = "npdash"
+    NAME = "npgraf"
 
     def setUp(self) -> None:
         super().setUp()

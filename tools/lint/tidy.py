@@ -264,8 +264,21 @@ def check_hidden_constants(paths: list[Path]) -> None:
                 report(path, number, f"{name} hides the one of {header.name}: use that, or another name")
 
 
+def check_test_names(paths: list[Path]) -> None:
+    """End-to-end tests run at once: a name that two of them have is a daemon that one ends for the other."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if path.suffix != ".py" or path.parent.name not in ("e2e", "support") or "tests" not in path.parts:
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = re.match(r'    (?:NAME|INSTANCE) = "(np\w+)"', line)
+            if found and seen.setdefault(found.group(1), path) != path:
+                report(path, number, f"{found.group(1)} is the name of {seen[found.group(1)].name} already")
+
+
 def main() -> int:
     paths = tracked_files()
+    check_test_names(paths)
     check_hidden_constants(paths)
     find_public_headers(paths)
     for path in paths:
