@@ -135,11 +135,10 @@ void MemoryWatch::trim(Instant now) {
   trim_at_ = now + std::max(is_pressing ? kTrimEveryAtReset : kTrimEvery, kTrimShare * trim_takes_);
 }
 
-// While a trim runs nobody looks, and the shards go on.
-bool MemoryWatch::is_too_steep_to_trim_first(uint64_t used) const {
+// While a trim runs nobody looks, and the shards go on: it must not end at the limit.
+bool MemoryWatch::may_fill_up(uint64_t soon) const {
   constexpr uint64_t kAll = 100;
-  const uint64_t rises = trend_.used_after(std::max(trim_takes_, kTrimTakes)) - used;
-  return rises > limit_.bytes / kAll * kSteepPercent;
+  return thresholds_ && soon >= limit_.bytes / kAll * thresholds_->percent.back();
 }
 
 Duration MemoryWatch::look(Instant now) {
@@ -148,10 +147,8 @@ Duration MemoryWatch::look(Instant now) {
   const uint64_t rises = trend_.used_after(kLookAhead) - used;
   const bool is_trimmed = wants_trim(used, now);
   if (is_trimmed) {
-    if (is_too_steep_to_trim_first(used)) {
-      const Duration ahead = kLookAhead + std::max(trim_takes_, kTrimTakes);
-      decide(used, trend_.used_after(ahead), now, false);
-    }
+    const uint64_t soon = trend_.used_after(kLookAhead + std::max(trim_takes_, kTrimTakes));
+    if (may_fill_up(soon)) decide(used, soon, now, false);
     trim(now);
     used = used_bytes();
   }

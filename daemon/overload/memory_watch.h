@@ -34,13 +34,11 @@ inline constexpr uint32_t kNearPercent = 15;
 // What requests have freed counts as used until the heap gives it back to the kernel. That is asked
 // for before a stage begins, so that none does for memory that is free already, and again above
 // kNormal; this far apart, and as far as keeps it below a tenth of a CPU. It takes up to 300 ms
-// with a heap of 200 MiB: where the use rises by more than so much of the limit in that time, the
-// stage comes first.
+// with a heap of 200 MiB: where the use may come to kReset meanwhile, the stage comes first.
 inline constexpr Duration kTrimEvery = std::chrono::milliseconds(500);
 inline constexpr Duration kTrimEveryAtReset = std::chrono::milliseconds(100);
 inline constexpr int kTrimShare = 10;
 inline constexpr Duration kTrimTakes = std::chrono::milliseconds(100);  // until it is known
-inline constexpr uint32_t kSteepPercent = 2;
 
 struct MemoryWatchOptions {
   uint64_t limit_bytes = 0;                    // 0: find_memory_limit()
@@ -81,7 +79,7 @@ class MemoryWatch {
   Duration pause_after(uint64_t used) const;
   bool wants_trim(uint64_t used, Instant now) const;
   void trim(Instant now);
-  bool is_too_steep_to_trim_first(uint64_t used) const;
+  bool may_fill_up(uint64_t soon) const;
   void decide(uint64_t used, uint64_t soon, Instant now, bool is_trimmed);
   uint64_t used_bytes() const;
   void tell(MemoryStage before, const MemoryState& now) const;

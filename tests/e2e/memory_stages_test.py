@@ -52,6 +52,7 @@ class Stages(OverloadCase):
         while self.stage(daemon) != stage:
             self.assertLess(len(self.holders.clients), most, f"never came to {stage}: {self.load_of(daemon)}")
             self.holders.add(20, HELD_BYTES)
+            time.sleep(0.03)  # 20 MB/s: a steep rise would leave stages out
 
     def expect_drain(self, idle: list) -> None:
         for client in idle:
