@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a scrape of a node with many services is felt by requests.
 
-    tests/bench/scrape_p99.py [--services 1000] [--rounds 3] [--rate 2000] [--seconds 10]
+    tests/bench/scrape_p99.py [--services 1000] [--rounds 3] [--rate 2000] [--seconds 10] [--every 1]
 
 A gateway with two workers and that many services, each asked once, so that each has series of its own;
-then an open loop at a fixed rate, in turn without a scraper and with one that asks every second (a Prometheus
+then an open loop at a fixed rate, in turn without a scraper and with one that asks every so many seconds (a Prometheus
 is another machine's work: here it goes behind everything else). Prints the scrapes' duration and size, and
 both p99."""
 
@@ -49,10 +49,11 @@ spec:
 
 
 class Scraper:
-    """Asks every second, from a thread, until it is closed."""
+    """Asks every so many seconds, from a thread, until it is closed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, every_seconds: float) -> None:
         self.url = url
+        self.every_seconds = every_seconds
         self.seconds: list[float] = []
         self.bytes = 0
         self.is_over = threading.Event()
@@ -60,7 +61,7 @@ class Scraper:
         self.thread.start()
 
     def run(self) -> None:
-        while not self.is_over.wait(1.0):
+        while not self.is_over.wait(self.every_seconds):
             command = ["nice", "-n", "19", "curl", "-s", "-o", "/dev/null", "-w", "%{time_total} %{size_download}"]
             said = subprocess.run([*command, self.url], capture_output=True, text=True, check=True).stdout
             taken, size = said.split()
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=int, default=2000)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--every", type=float, default=1.0, help="seconds from one scrape to the next; Prometheus: 15")
     options = parser.parse_args()
     origin, port, admin = free_port(), free_port(), free_port()
     with (Nginx({f"127.0.0.1:{origin}": "v1"}),
@@ -91,7 +93,7 @@ def main() -> None:
         ask = ["--host", "s1.internal", "-c", "16", "--rate", str(options.rate), "--duration", str(options.seconds)]
         for number in range(options.rounds):
             alone = load(f"127.0.0.1:{port}", *ask)["latency_us"]
-            scraper = Scraper(f"http://127.0.0.1:{admin}/metrics")
+            scraper = Scraper(f"http://127.0.0.1:{admin}/metrics", options.every)
             try:
                 beside = load(f"127.0.0.1:{port}", *ask)["latency_us"]
             finally:

@@ -298,9 +298,13 @@ TEST_F(ShardMove, Drain) {
   }
 }
 
-// The real limits: the clients of one shard ask all the time, those of the other one are silent.
+// The clients of one shard ask all the time, those of the other one are silent. With the limits of
+// production it would depend on what else the machine does whether a shard is busy enough to give.
 TEST_F(ShardMove, AnIdleShardTakesFromABusyOne) {
-  start({});
+  BalanceLimits limits;
+  limits.gives_from_permille = 50;
+  limits.gap_min_permille = 30;
+  start(limits);
   std::atomic<bool> stop{false};
   std::vector<std::unique_ptr<Client>> silent;
   std::vector<std::thread> threads;
@@ -326,8 +330,7 @@ TEST_F(ShardMove, AnIdleShardTakesFromABusyOne) {
   const bool has_moved = eventually([&] { return pool_->counters().taken_in > 0; });
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  // On a machine that is busy otherwise, no shard may look free; then nothing can be asked here.
-  if (!has_moved) GTEST_SKIP() << "no shard was much less busy than the other";
+  EXPECT_TRUE(has_moved);
   EXPECT_LE(pool_->counters().moved_away, 3U);
 }
 
