@@ -112,12 +112,14 @@ struct Connection : SlabObject {
   Pool* pool = nullptr;
   Link<Connection> pool_link;           // idle or connecting list of the pool
   bool connecting = false;              // which of the two
+  bool asks = false;                    // another shard, and is not counted as begun yet
+  bool lent = false;                    // no list has it: on its way to another shard
   ShardGroup* group = nullptr;          // whose limit it counts for; null: none
   Link<Connection> group_link;          // idle, in a group
   Link<Connection> age_link;            // idle, among all of the shard
   AdmissionGroup* admission = nullptr;  // keeps its request's place until it is idle or closed
   uint32_t requests = 0;                // begun on this connection
-  Instant opened;
+  Instant opened, idle_since;
 
  private:
   ConnectionState state_ = ConnectionState::kOpening;

@@ -308,9 +308,13 @@ void Core::close(Connection& connection, bool abortive) {
     ++counters_->downstream_cx_destroy;
     FlowUpdate(*connection.record, now_)->state = kFlowClosed;
   } else {
-    ++counters_->upstream_cx_destroy;
     Pool& pool = *connection.pool;
-    ++pool.stats->upstream_cx_destroy;
+    if (connection.asks) {
+      --pool.asking;
+    } else {
+      ++counters_->upstream_cx_destroy;
+      ++pool.stats->upstream_cx_destroy;
+    }
     if (connection.pool_link.linked) {
       if (connection.connecting) {
         pool.connecting.remove(connection);
@@ -318,7 +322,9 @@ void Core::close(Connection& connection, bool abortive) {
         take_idle(pool, connection);
       }
     }
-    if (connection.group != nullptr) connection.group->shared->connection_closed();
+    if (connection.group != nullptr && !connection.asks) {
+      connection.group->shared->connection_closed();
+    }
     end_admission(connection);
     --pool.connections;
     ++pool.leaving;

@@ -174,13 +174,12 @@ class Core {
   void sniff(Connection& connection, bool time_is_up);
   // core_upstream.cc: pools
   void open_connection(Pool& pool);
-  void on_opened(Connection& connection);
+  void count_begun(Connection&connection), on_not_lent(Connection&connection);
+  void on_opened(Connection& connection, const Lent* lent);
   // `is_ours`: the endpoint has no part in it.
   void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
-  bool close_an_idle();
-  bool connect_in_place_of_idle(Connection& connection);
-  void make_idle(Connection& connection);
-  void take_idle(Pool& pool, Connection& connection);
+  bool close_an_idle(), connect_in_place_of_idle(Connection&connection);
+  void make_idle(Connection&connection), take_idle(Pool&pool, Connection&connection);
   void retire_removed_endpoints();
 
   void refresh_stats();  // engine.cc
@@ -219,6 +218,7 @@ class Core {
   std::unique_ptr<NodeState> own_node_;  // only when the driver gave none
   NodeState* node_;
   uint32_t shard_;
+  const bool can_borrow_;
   std::unordered_map<uint64_t, std::unique_ptr<ShardGroup>> groups_;  // by cluster and caller
   TimerWheel timers_;
   Timer sweep_timer_;

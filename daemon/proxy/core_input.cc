@@ -45,7 +45,10 @@ void Core::on_transport(ConnectionId id, const TransportEvent& event, Instant no
 void Core::act_on(Connection& connection, const TransportEvent& event) {
   switch (event.kind) {
     case TransportEvent::Kind::kOpened:
-      on_opened(connection);
+      on_opened(connection, event.lent);
+      break;
+    case TransportEvent::Kind::kNotLent:
+      on_not_lent(connection);
       break;
     case TransportEvent::Kind::kReceived:
       receive(connection, event.data);

@@ -21,6 +21,12 @@ Exchange* longest_waiting(const Pool& pool, const Connection& connection) {
   return exchange;
 }
 
+// Who wants a new connection would not take one that another shard has kept.
+bool may_be_a_kept_one(const Pool& pool) {
+  const Exchange* first = pool.pending.front();
+  return !pool.key.opaque && first != nullptr && !first->wants_new_connection();
+}
+
 struct Match {
   Connection* connection = nullptr;
   Exchange* exchange = nullptr;
@@ -77,31 +83,66 @@ void Core::open_connection(Pool& pool) {
   }
   pool.connecting.push_back(connection);
   ++pool.connections;
-  ++counters_->upstream_cx_total;
-  ++pool.stats->upstream_cx_total;
   connection.group = pool.group;
-  if (connection.group != nullptr && connection.group->shared->connection_opened()) {
-    trim(*connection.group);
+  ConnectTarget target = pool.target();
+  if (can_borrow_ && may_be_a_kept_one(pool)) {
+    target.lender = node_->idle_board().lender(shard_, pool.place, pool.asking);
   }
-  act(Action::Kind::kConnect, connection).target = pool.target();
+  connection.asks = target.lender != ConnectTarget::kNobody;
+  if (connection.asks) {
+    ++pool.asking;
+  } else {
+    count_begun(connection);
+  }
+  act(Action::Kind::kConnect, connection).target = target;
   arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
 }
 
-void Core::on_opened(Connection& connection) {
+// Of this shard's own making, so there is one more. Until then it takes no place of a limit: the
+// one that another shard may lend has one.
+void Core::count_begun(Connection& connection) {
+  ++counters_->upstream_cx_total;
+  ++connection.pool->stats->upstream_cx_total;
+  if (connection.group != nullptr && connection.group->shared->connection_opened()) {
+    trim(*connection.group);
+  }
+}
+
+void Core::on_not_lent(Connection& connection) {
+  if (!connection.asks) return;
+  connection.asks = false;
+  --connection.pool->asking;
+  count_begun(connection);
+}
+
+void Core::on_opened(Connection& connection, const Lent* lent) {
   if (connection.state() != ConnectionState::kOpening ||
       connection.side != Connection::Side::kUpstream) {
     return;
   }
-  ++counters_->upstream_cx_open;
+  connection.opened = now_;
+  if (lent == nullptr) {
+    on_not_lent(connection);
+    ++counters_->upstream_cx_open;
+  } else {
+    connection.asks = false;
+    --connection.pool->asking;
+    connection.opened = lent->opened;
+    connection.requests = lent->requests;
+    // Its place came along: it is one less on the other shard.
+    if (connection.group != nullptr && connection.group->shared->connection_opened()) {
+      trim(*connection.group);
+    }
+  }
   connection.pool->connecting.remove(connection);
   connection.connecting = false;
-  connection.opened = now_;
   connection.advance_to(ConnectionState::kOpen);
   make_idle(connection);
 }
 
 void Core::on_connect_failed(Connection& connection, EndReason reason, bool is_ours) {
   Pool& pool = *connection.pool;
+  on_not_lent(connection);
   if (reason == EndReason::kConnectTimeout) {
     ++counters_->upstream_cx_connect_timeout;
     ++pool.stats->upstream_cx_connect_timeout;
@@ -180,7 +221,9 @@ void Core::make_idle(Connection& connection) {
     return;
   }
   connection.discarded_bytes = 0;
+  connection.idle_since = now_;
   pool.idle.push_back(connection);
+  node_->idle_board().change(shard_, pool.place, 1);
   pools_.idle.push_back(connection);
   if (group != nullptr) {
     group->idle.push_back(connection);
@@ -193,6 +236,7 @@ void Core::make_idle(Connection& connection) {
 
 void Core::take_idle(Pool& pool, Connection& connection) {
   pool.idle.remove(connection);
+  node_->idle_board().change(shard_, pool.place, -1);
   pools_.idle.remove(connection);
   if (connection.group != nullptr) {
     connection.group->idle.remove(connection);

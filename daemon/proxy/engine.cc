@@ -35,6 +35,13 @@ ClientRest Engine::rest_of(ConnectionId connection) {
 bool Engine::forget(ConnectionId connection, Accepted* accepted, Instant now, ActionList& actions) {
   return ShardMoves(*impl_).forget(connection, accepted, now, actions);
 }
+std::optional<ConnectionId> Engine::lend(const ConnectTarget& wanted, Instant now,
+                                         ActionList& actions) {
+  return ShardMoves(*impl_).lend(wanted, now, actions);
+}
+bool Engine::give_up(ConnectionId connection, Lent* lent, Instant now, ActionList& actions) {
+  return ShardMoves(*impl_).give_up(connection, lent, now, actions);
+}
 Instant Engine::next_deadline() const {
   return impl_->next_deadline();
 }
@@ -73,6 +80,7 @@ Core::Core(const EngineConfig& config)
                                        : std::make_unique<NodeState>(1, NodeState::Seams{})),
       node_(config.node != nullptr ? config.node : own_node_.get()),
       shard_(config.shard),
+      can_borrow_(config.can_borrow),
       picker_(rng_, *node_, shard_),
       prober_(rng_, timers_, *node_, shard_),
       checker_(config.quota_windows, config.seed) {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,9 +67,17 @@ enum class Failure : uint8_t {
   kOther,
 };
 
+// What goes with an idle connection to an endpoint from one shard to another. A connection with TLS
+// or HTTP/2 has more to say; until there are any, this is all.
+struct Lent {
+  uint32_t requests = 0;  // begun on it so far
+  Instant opened;
+};
+
 struct TransportEvent {
   enum class Kind : uint8_t {
-    kOpened,        // an upstream connect succeeded
+    kOpened,        // an upstream connect succeeded, or another shard lent a connection: `lent`
+    kNotLent,       // no other shard lends one: a connect of its own begins now
     kReceived,      // `data`; owner set, except in tests that copy
     kSent,          // the send given last has finished, `sent_bytes` of it were taken
     kPeerFinished,  // FIN
@@ -79,6 +88,7 @@ struct TransportEvent {
   Slice data;
   size_t sent_bytes = 0;
   Failure failure = Failure::kOther;
+  const Lent* lent = nullptr;  // null: a new connection
   // More of the same connection is at hand and told next: what all of it becomes is sent in one
   // piece. Whatever follows, the driver calls the engine once more before it waits.
   bool is_followed = false;
@@ -94,11 +104,18 @@ struct ConnectTarget {
   bool keepalive = false;
   uint32_t keepalive_probes = 0, keepalive_time_s = 0, keepalive_interval_s = 0;
   bool abort_on_crash = false;  // opaque upstream: linger{1,0} (design.md 8.14)
+  // What the connection is for, beside `remote` and the source: such connections are alike.
+  uint32_t cluster_id = 0;
+  uint32_t caller = 0;  // workload whose limits hold; 0: everybody's
+  // Another shard that seems to keep an idle connection like it: it is asked first.
+  static constexpr uint32_t kNobody = UINT32_MAX;
+  uint32_t lender = kNobody;
 };
 
 struct Action {
   enum class Kind : uint8_t {
-    kConnect,        // open a socket to `target`; report kOpened or kFailed
+    kConnect,        // open a socket to `target`, or ask its lender for one; report kOpened or
+                     // kFailed, and kNotLent when the lender had none
     kReceive,        // keep receiving until told otherwise (idempotent)
     kPauseReceive,   // stop receiving; data already under way may still be reported
     kSend,           // send `iov[0..iov_count)`; at most one send per connection is under way;
@@ -140,6 +157,7 @@ struct EngineConfig {
   // What the shards of a worker share, and which of them this one is; null: a lone engine.
   NodeState* node = nullptr;
   uint32_t shard = 0;
+  bool can_borrow = false;                // the driver can carry out ConnectTarget::lender
   QuotaWindows* quota_windows = nullptr;  // shared by all shards; null: the engine counts alone
   RequestObserver* observer = nullptr;    // of this shard; outlives the engine; null: nobody
   TraceOptions tracing;
@@ -164,6 +182,13 @@ class Engine {
   // The engine knows the connection no longer and has not closed it: another one is given
   // `accepted` to go on. Only when rest_of() is kNow; false, and nothing has changed, otherwise.
   bool forget(ConnectionId connection, Accepted* accepted, Instant now, ActionList& actions);
+
+  // An idle connection as another shard wants it, one that this shard seems not to need. It serves
+  // nobody from now on; the driver sees to it that nothing is received any more, and then calls
+  // give_up(). Nothing: there is none to spare.
+  std::optional<ConnectionId> lend(const ConnectTarget& wanted, Instant now, ActionList& actions);
+  // As forget(), of one that was lent. False: something came meanwhile, it is closed or will be.
+  bool give_up(ConnectionId connection, Lent* lent, Instant now, ActionList& actions);
 
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;

@@ -44,6 +44,9 @@ struct EngineLimits {
   // ended, too, a few at a time, so that who holds it cannot keep the others out.
   Duration refusing_max = std::chrono::seconds(10);
 
+  // A kept connection that was not needed for so long is lent to another shard that needs one.
+  Duration lend_idle_after = std::chrono::milliseconds(10);
+
   // ---- grace: 0 waits for nothing -------------------------------------------------------------
   Duration linger_timeout = std::chrono::seconds(1);   // FIN sent, the peer's is to come
   Duration discard_timeout = std::chrono::seconds(1);  // see discard_bytes

@@ -14,7 +14,10 @@ uint64_t group_key(uint32_t cluster_id, uint32_t caller) {
 }  // namespace
 
 NodeState::NodeState(uint32_t shards, const Seams& seams)
-    : shards_(shards), seams_(seams), mailboxes_(std::make_unique<Mailbox[]>(shards)) {
+    : shards_(shards),
+      seams_(seams),
+      mailboxes_(std::make_unique<Mailbox[]>(shards)),
+      idle_board_(shards) {
   events_.reserve(kEventsMax);
 }
 

@@ -15,6 +15,7 @@
 #include "base/spin_lock.h"
 #include "proxy/admission.h"
 #include "proxy/ejection.h"
+#include "proxy/idle_board.h"
 #include "proxy/shadow.h"
 #include "proxy/wait_node.h"
 
@@ -83,6 +84,8 @@ class NodeState {
   // Makes `shard` look at its groups (Core::trim).
   void ring(uint32_t shard, uint32_t from_shard);
 
+  IdleBoard& idle_board() { return idle_board_; }
+
   EjectionStore* store() { return seams_.store; }
   void add_event(const EjectionEvent& event);
   std::vector<EjectionEvent> take_events();
@@ -95,6 +98,7 @@ class NodeState {
   const uint32_t shards_;
   const Seams seams_;
   std::unique_ptr<Mailbox[]> mailboxes_;
+  IdleBoard idle_board_;
   SpinLock lock_;
   std::unordered_map<uint64_t, std::unique_ptr<AdmissionGroup>> groups_;
   std::unordered_map<uint64_t, std::unique_ptr<ShadowUse>> shadow_uses_;

@@ -33,6 +33,8 @@ ConnectTarget Pool::target() const {
   target.source_pod = !key.source.is_unspecified();
   target.source_ip = key.source;
   target.abort_on_crash = key.opaque;
+  target.cluster_id = key.cluster_id;
+  target.caller = key.caller;
   if (config.tcp_keepalive) {
     target.keepalive = true;
     target.keepalive_probes = config.tcp_keepalive->probes;

@@ -15,6 +15,7 @@
 #include "proxy/admission.h"
 #include "proxy/connection.h"
 #include "proxy/exchange.h"
+#include "proxy/idle_board.h"
 #include "proxy/intrusive_list.h"
 
 namespace np::proxy {
@@ -42,7 +43,8 @@ struct ShardGroup {
 
 class Pool {
  public:
-  explicit Pool(const PoolKey& pool_key) : key(pool_key) {}
+  explicit Pool(const PoolKey& pool_key)
+      : key(pool_key), place(IdleBoard::place_of(PoolKeyHash()(pool_key))) {}
 
   // Takes over what the cluster says today.
   void configure(const policy::ConnectionPool& config);
@@ -50,6 +52,7 @@ class Pool {
   bool is_empty() const;
 
   const PoolKey key;
+  const uint32_t place;  // of the IdleBoard
   policy::ConnectionPool config;
   ShardGroup* group = nullptr;                             // null: no limits
   ClusterCounters* stats = nullptr;                        // of its cluster
@@ -57,6 +60,7 @@ class Pool {
   IntrusiveList<Connection, &Connection::pool_link> connecting;
   IntrusiveList<Exchange, &Exchange::pending_link> pending;  // front: waited longest
   size_t connections = 0;                                    // all states
+  uint32_t asking = 0;   // of `connecting`: another shard has been asked
   size_t leaving = 0;    // closed in this step, slots not freed yet
   bool touched = false;  // waits in the Core's work list
   bool retired = false;  // no policy names its endpoint any more: nothing is kept

@@ -39,4 +39,42 @@ bool ShardMoves::forget(ConnectionId id, Accepted* accepted, Instant now, Action
   return true;
 }
 
+// The one that has been idle for longest: kept ones are used last in, first out, so it is the one
+// that this shard has needed least. What it needs all the time stays, or the two shards would take
+// it from each other in turn.
+std::optional<ConnectionId> ShardMoves::lend(const ConnectTarget& wanted, Instant now,
+                                             ActionList& actions) {
+  PoolKey key{wanted.remote, IpAddress(), wanted.cluster_id, wanted.caller, false};
+  if (wanted.source_pod) key.source = wanted.source_ip;
+  Pool* pool = core_.pools_.find(key);
+  Connection* oldest = pool == nullptr ? nullptr : pool->idle.front();
+  if (oldest == nullptr || pool->retired || oldest->touched) return std::nullopt;
+  if (now - oldest->idle_since < core_.limits_.lend_idle_after) return std::nullopt;
+  core_.begin_step(now, actions);
+  core_.take_idle(*pool, *oldest);
+  oldest->lent = true;
+  core_.end_step();
+  return oldest->id();
+}
+
+bool ShardMoves::give_up(ConnectionId id, Lent* lent, Instant now, ActionList& actions) {
+  Connection* connection = core_.find(id);
+  if (connection == nullptr || !connection->lent || connection->is_closed()) return false;
+  if (connection->touched || connection->failed || connection->peer_finished ||
+      connection->has_output() || !connection->input.empty()) {
+    return false;
+  }
+  *lent = {connection->requests, connection->opened};
+  core_.begin_step(now, actions);
+  Pool& pool = *connection->pool;
+  connection->advance_to(ConnectionState::kClosed);
+  if (connection->group != nullptr) connection->group->shared->connection_closed();
+  --pool.connections;
+  ++pool.leaving;
+  core_.touch(pool);
+  core_.closed_.push_back(connection);
+  core_.end_step();
+  return true;
+}
+
 }  // namespace np::proxy

@@ -14,6 +14,8 @@
 #include "base/flow_record.h"
 #include "base/time.h"
 #include "policy/snapshot.h"
+#include "proxy/engine.h"
+#include "shard/steps.h"
 #include "uring/inbox.h"
 
 namespace np::shard {
@@ -72,13 +74,27 @@ struct PodSocketReady {
   Fd fd;
   int errno_value = 0;
 };
+// A shard needs a connection to an endpoint; the receiver seems to keep one. `life`: the socket of
+// the asking shard that waits for it.
+struct AskForIdle {
+  uint32_t shard = 0;
+  SlotLife life;
+  proxy::ConnectTarget target;
+};
+// The answer; without a descriptor there was none to spare.
+struct LentSocket {
+  SlotLife life;
+  Fd fd;
+  proxy::Lent lent;
+};
 struct StartDrain {
   std::shared_ptr<Ack> ack;
 };
 struct Stop {};
 
-using ShardMessage = std::variant<std::monostate, AdoptConnection, ReturnRecord, AddListener,
-                                  RemoveListener, SetSnapshot, PodSocketReady, StartDrain, Stop>;
+using ShardMessage =
+    std::variant<std::monostate, AdoptConnection, ReturnRecord, AddListener, RemoveListener,
+                 SetSnapshot, PodSocketReady, AskForIdle, LentSocket, StartDrain, Stop>;
 using ShardInbox = uring::Inbox<ShardMessage>;
 
 }  // namespace np::shard

@@ -36,7 +36,7 @@ constexpr Duration kGiveBackEvery = std::chrono::seconds(1);
 constexpr Duration kGiveBackEveryAtRefuse = std::chrono::milliseconds(50);
 constexpr Duration kWarningInterval = std::chrono::seconds(10);
 
-proxy::EngineConfig engine_config(const ShardOptions& options) {
+proxy::EngineConfig engine_config(const ShardOptions& options, bool can_borrow) {
   proxy::EngineConfig config;
   config.seed = options.seed;
   config.loop_token = options.loop_token;
@@ -44,6 +44,7 @@ proxy::EngineConfig engine_config(const ShardOptions& options) {
   config.counters = options.engine_counters;
   config.node = options.node;
   config.shard = options.index;
+  config.can_borrow = can_borrow;
   config.quota_windows = options.quota_windows;
   config.observer = options.observer;
   config.tracing = options.tracing;
@@ -70,7 +71,7 @@ Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::B
       inbox_(std::move(waker), kInboxCapacity),
       records_(options.records),
       buffers_(std::move(buffers)),
-      engine_(engine_config(options)),
+      engine_(engine_config(options, peers.status.size() > 1 && ring->features().can_hand_on())),
       ring_(std::move(ring)),
       transport_({options.index, options.sockets_max, options.close_flush_max, options.balance},
                  {*ring_, *buffers_, small_buffers_, engine_, records_, peers, options.pod_sockets,
@@ -138,6 +139,7 @@ void Shard::iterate() {
   follow_memory();
   transport_.report_deferred();
   transport_.follow_moves();
+  transport_.follow_loans();
   if (now_ >= next_window_) balance();
   if (now_ >= next_tick_) tick();
 }
@@ -180,7 +182,7 @@ Duration Shard::time_to_wait(Instant now) const {
   if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty() || woken_)
     return Duration::zero();
   const Instant deadline = engine_.next_deadline();
-  Instant until = std::min(deadline, next_tick_);
+  Instant until = std::min({deadline, next_tick_, transport_.next_loan_deadline()});
   if (transport_.has_quiet()) until = std::min(until, now + kQuietMax);
   return until > now ? until - now : Duration::zero();
 }
@@ -271,6 +273,10 @@ void Shard::handle(ShardMessage& message) {
     if (set->ack != nullptr) set->ack->done();
   } else if (auto* ready = std::get_if<PodSocketReady>(&message)) {
     transport_.on_pod_socket(std::move(*ready));
+  } else if (auto* ask = std::get_if<AskForIdle>(&message)) {
+    transport_.lend(*ask);
+  } else if (auto* loan = std::get_if<LentSocket>(&message)) {
+    transport_.take_loan(std::move(*loan));
   } else if (std::holds_alternative<StartDrain>(message)) {
     serve_accepts(accepts_.size());  // they came before it
     acceptor_.stop();

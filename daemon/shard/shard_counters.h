@@ -38,7 +38,10 @@ namespace np::shard {
   X(buffer_bytes_given_back, "bytes of idle receive buffers returned to the kernel")  \
   X(moved_away, "client connections given to a less busy shard between two requests") \
   X(taken_in, "client connections that came from a busier shard")                     \
-  X(moves_off, "moves that were begun and given up: the client was not at rest")
+  X(moves_off, "moves that were begun and given up: the client was not at rest")      \
+  X(lent, "idle connections to endpoints given to another shard")                     \
+  X(borrowed, "the same, taken over from another shard")                              \
+  X(not_lent, "connects of a shard's own, because another one had none to spare")
 
 struct ShardCounters {
 #define NP_DECLARE_COUNTER(name, text) uint64_t name = 0;

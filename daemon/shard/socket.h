@@ -30,7 +30,7 @@ struct Socket {
     std::shared_ptr<void> keep_alive;
     std::vector<iovec> parts;  // flushing: what is still to be sent; keep_alive holds the bytes
     Instant flush_deadline = kNever;
-    std::unique_ptr<proxy::ConnectTarget> pod_target;  // until its connect has ended
+    std::unique_ptr<proxy::ConnectTarget> target;  // until its connect has ended, where that asks
   };
 
   proxy::ConnectionId connection;

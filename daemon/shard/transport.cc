@@ -225,19 +225,24 @@ void Transport::connect(const proxy::Action& action) {
 
 void Transport::connect_waiting() {
   if (waiting_.empty()) return;
-  const Waiting next = waiting_.front();
+  const WaitingConnect next = waiting_.front();
   waiting_.pop_front();
   connect(next.connection, next.target);
 }
 
 void Transport::forget_waiting(proxy::ConnectionId connection) {
-  std::erase_if(waiting_, [&](const Waiting& one) { return one.connection == connection; });
+  std::erase_if(waiting_, [&](const WaitingConnect& one) { return one.connection == connection; });
 }
 
 void Transport::connect(proxy::ConnectionId connection, const proxy::ConnectTarget& target) {
   const uint32_t slot = sockets_.acquire();
   if (slot == kNoSlot) return fail_later(connection, EMFILE);
   attach(connection, slot);
+  if (target.lender != proxy::ConnectTarget::kNobody) return ask_lender(slot, target);
+  dial(slot, target);
+}
+
+void Transport::dial(uint32_t slot, const proxy::ConnectTarget& target) {
   // A pod that dials itself through its own address would wait for ever (R28).
   const bool from_pod = target.source_pod && target.source_ip != target.remote.ip;
   if (from_pod && ask_for_pod_socket(slot, target)) return;
@@ -255,7 +260,7 @@ bool Transport::ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& ta
   request.source = target.source_ip;
   if (!env_.pod_sockets->ask(request)) return false;
   Socket& socket = sockets_.at(slot);
-  rare(socket).pod_target = std::make_unique<proxy::ConnectTarget>(target);
+  rare(socket).target = std::make_unique<proxy::ConnectTarget>(target);
   ++socket.in_flight;
   return true;
 }
@@ -291,7 +296,7 @@ void Transport::on_pod_socket(PodSocketReady ready) {
   }
   --socket->in_flight;
   if (socket->stage != Stage::kAttached) return release_if_done(ready.slot);
-  const proxy::ConnectTarget* target = rare(*socket).pod_target.get();
+  const proxy::ConnectTarget* target = rare(*socket).target.get();
   if (!ready.fd.is_open()) {
     // No free port for this remote, or the address cannot be bound: never the client's problem.
     count(env_.counters.pod_source_fallbacks);

@@ -29,6 +29,7 @@
 #include "shard/shard_counters.h"
 #include "shard/small_buffers.h"
 #include "shard/socket.h"
+#include "shard/steps.h"
 #include "shard/work_meter.h"
 #include "uring/buffer_ring.h"
 #include "uring/ring.h"
@@ -105,6 +106,13 @@ class Transport {
   bool end_window(uint32_t busy, const std::optional<Balance::Plan>& plan);
   // Once per iteration: takes each of them one step further, when it is at rest.
   void follow_moves();
+  // ---- idle connections to endpoints, lent and borrowed (transport_lend.cc) ----
+  void lend(const AskForIdle& ask);
+  void take_loan(LentSocket loan);
+  // Once per iteration.
+  void follow_loans();
+  // When that is to be called at the latest.
+  Instant next_loan_deadline() const { return asked_.empty() ? kNever : asked_.front().give_up; }
   // Once per tick: clients that came and found no place, records that found no room in an inbox.
   void place_arrivals();
 
@@ -136,6 +144,7 @@ class Transport {
   void connect(proxy::ConnectionId connection, const proxy::ConnectTarget& target);
   void connect_waiting();
   void forget_waiting(proxy::ConnectionId connection);
+  void dial(uint32_t slot, const proxy::ConnectTarget& target);
   void connect_from_node(uint32_t slot, const proxy::ConnectTarget& target);
   void submit_connect(uint32_t slot, const SocketAddress& remote);
   bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
@@ -156,11 +165,6 @@ class Transport {
   void charge(uint32_t line, uint32_t units);
 
   // Moves.
-  struct ClientMove {
-    uint32_t slot, generation, target;
-    uint32_t tries;  // left
-    Instant give_up;
-  };
   void note_work(uint32_t slot, uint32_t units);
   bool begin_moves(uint32_t busy, const Balance::Plan& plan);
   bool follow(ClientMove& move);
@@ -168,8 +172,16 @@ class Transport {
   void stay(uint32_t slot);
   void on_exported(uint32_t slot, int32_t result);
   void depart(uint32_t slot, Fd fd, uint32_t target);
+  void let_go(uint32_t slot), export_file(uint32_t slot);
   void give_back_record(FlowRecord* record);
   bool try_return(FlowRecord* record);
+
+  // Loans.
+  void ask_lender(uint32_t slot, const proxy::ConnectTarget& target);
+  void dial_instead(uint32_t slot);
+  bool follow(Lending& lending);
+  void hand_over(const Lending& lending, Fd fd);
+  bool answer(const Lending& lending, Fd fd, const proxy::Lent& lent);
 
   // Completions.
   void act_on(const uring::Completion& completion, BufferRef buffer);
@@ -193,10 +205,6 @@ class Transport {
   void close_now(uint32_t slot);
   void set_linger(uint32_t slot, bool reset_on_close);
   void release_if_done(uint32_t slot);
-  struct Deferred {
-    proxy::ConnectionId connection;
-    int errno_value;
-  };
 
   const TransportOptions options_;
   Environment env_;
@@ -206,15 +214,7 @@ class Transport {
   std::vector<uint32_t> by_connection_;  // engine slot -> socket slot
   proxy::ActionList actions_;
   std::vector<Deferred> deferred_;
-  // Connects that wait for the place of a socket that is being closed.
-  struct Waiting {
-    proxy::ConnectionId connection;
-    proxy::ConnectTarget target;
-  };
-  std::deque<Waiting> waiting_;
-  struct SlotLife {
-    uint32_t slot, generation;
-  };
+  std::deque<WaitingConnect> waiting_;
   std::vector<SlotLife> starved_;
   FairQueue work_;
   WorkMeter meter_;
@@ -230,6 +230,8 @@ class Transport {
   std::vector<SlotLife> active_;  // some of those who had it
   std::vector<uint32_t> shares_;  // of these, while a plan is made
   std::vector<ClientMove> moves_;
+  std::deque<AskedLoan> asked_;  // front: longest ago
+  std::vector<Lending> lendings_;
   std::vector<AdoptConnection> arrivals_;
   std::vector<FlowRecord*> returning_;
   std::vector<SlotLife> flushing_;

@@ -250,7 +250,7 @@ void Transport::on_pod_writable(uint32_t slot, int32_t result) {
     return fail(slot, -result);
   }
   // connect() on a socket whose connect has ended says how it ended.
-  submit_connect(slot, rare(socket).pod_target->remote);
+  submit_connect(slot, rare(socket).target->remote);
 }
 
 // A FIN is told in its order, behind what was sent before it; a reset leaves nothing to be read.

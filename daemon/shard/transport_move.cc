@@ -21,10 +21,8 @@ constexpr uint32_t kTriesPerMove = 8;
 
 }  // namespace
 
-// With fixed files a descriptor has to be made first (Linux 6.8).
 bool Transport::can_move_clients() const {
-  const uring::RingFeatures& features = env_.ring.features();
-  return options_.balance.is_on && (!features.fixed_files || features.export_files);
+  return options_.balance.is_on && env_.ring.features().can_hand_on();
 }
 
 void Transport::note_work(uint32_t slot, uint32_t units) {
@@ -63,8 +61,7 @@ bool Transport::begin_moves(uint32_t busy, const Balance::Plan& plan) {
     const std::optional<size_t> next = Balance::next(gap, shares_);
     if (!next) break;
     const uint32_t share = std::exchange(shares_[*next], 0);
-    moves_.push_back({active_[*next].slot, active_[*next].generation, plan.target, kTriesPerMove,
-                      now_ + options_.balance.window});
+    moves_.push_back({active_[*next], plan.target, kTriesPerMove, now_ + options_.balance.window});
     promised += share;
     if (2 * share >= gap) break;
     gap -= 2 * share;
@@ -85,8 +82,8 @@ void Transport::follow_moves() {
 
 // False: it has ended, one way or the other.
 bool Transport::follow(ClientMove& move) {
-  const uint32_t slot = move.slot;
-  Socket* socket = sockets_.find(slot, move.generation);
+  const uint32_t slot = move.life.slot;
+  Socket* socket = sockets_.find(slot, move.life.generation);
   if (socket == nullptr || socket->stage != Stage::kAttached) return false;
   if (socket->exporting) return true;
   const proxy::ClientRest rest = env_.engine.rest_of(socket->connection);
@@ -108,9 +105,7 @@ bool Transport::follow(ClientMove& move) {
   // The receive, its cancellation and the last send have ended, nothing waits in line.
   if (rest != proxy::ClientRest::kNow || socket->in_flight > 0) return true;
   if (socket->file.fixed) {
-    env_.ring.export_file(slot, tag(slot, Op::kExport));
-    ++socket->in_flight;
-    socket->exporting = true;
+    export_file(slot);
     return true;
   }
   depart(slot, Fd(std::exchange(socket->file, {}).number), move.target);
@@ -133,15 +128,29 @@ void Transport::stay(uint32_t slot) {
   if (socket.receive_wanted) start_receive(slot);  // or when its cancellation has ended
 }
 
+void Transport::export_file(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  env_.ring.export_file(slot, tag(slot, Op::kExport));
+  ++socket.in_flight;
+  socket.exporting = true;
+}
+
 void Transport::on_exported(uint32_t slot, int32_t result) {
   Fd fd(result >= 0 ? result : -1);
   Socket& socket = sockets_.at(slot);
   socket.exporting = false;
-  const uint32_t generation = sockets_.generation(slot);
-  const auto move = std::find_if(moves_.begin(), moves_.end(), [&](const ClientMove& one) {
-    return one.slot == slot && one.generation == generation;
-  });
-  if (move == moves_.end() || socket.stage != Stage::kAttached) return;  // closed meanwhile
+  if (socket.stage != Stage::kAttached) return;  // closed meanwhile
+  const SlotLife life{slot, sockets_.generation(slot)};
+  const auto lending = std::find_if(lendings_.begin(), lendings_.end(),
+                                    [&](const Lending& one) { return one.life == life; });
+  if (lending != lendings_.end()) {
+    const Lending found = *lending;
+    lendings_.erase(lending);
+    return hand_over(found, std::move(fd));
+  }
+  const auto move = std::find_if(moves_.begin(), moves_.end(),
+                                 [&](const ClientMove& one) { return one.life == life; });
+  if (move == moves_.end()) return;
   const ClientMove found = *move;
   moves_.erase(move);
   if (fd.is_open() && env_.engine.rest_of(socket.connection) == proxy::ClientRest::kNow) {
@@ -158,21 +167,12 @@ void Transport::depart(uint32_t slot, Fd fd, uint32_t target) {
   message.fd = std::move(fd);
   message.is_continued = true;
   message.record = std::exchange(socket.record, nullptr);
-  by_connection_[socket.connection.slot] = kNoSlot;
   proxy::Accepted accepted;
   NP_CHECK(env_.engine.forget(socket.connection, &accepted, now_, actions_));
   message.captured = accepted.captured;
   message.peer = accepted.peer;
   message.local = accepted.local;
-  ++detached_;
-  ++closing_;
-  socket.stage = Stage::kClosing;
-  if (socket.file.fixed) {
-    env_.ring.close_file(slot, tag(slot, Op::kCloseFile));
-    ++socket.in_flight;
-  }
-  socket.file = {};
-  release_if_done(slot);
+  let_go(slot);
   perform();
   env_.peers.status[target].load.fetch_add(1, std::memory_order_relaxed);
   ShardMessage letter(std::move(message));
@@ -184,6 +184,21 @@ void Transport::depart(uint32_t slot, Fd fd, uint32_t target) {
   env_.peers.status[target].load.fetch_sub(1, std::memory_order_relaxed);
   // NOLINTNEXTLINE(bugprone-use-after-move): it is moved from only when the push succeeds
   adopt(std::get<AdoptConnection>(std::move(letter)));
+}
+
+// The engine knows the connection no longer, and its descriptor is in other hands.
+void Transport::let_go(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  by_connection_[socket.connection.slot] = kNoSlot;
+  ++detached_;
+  ++closing_;
+  socket.stage = Stage::kClosing;
+  if (socket.file.fixed) {
+    env_.ring.close_file(slot, tag(slot, Op::kCloseFile));
+    ++socket.in_flight;
+  }
+  socket.file = {};
+  release_if_done(slot);
 }
 
 void Transport::give_back_record(FlowRecord* record) {

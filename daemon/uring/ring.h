@@ -55,7 +55,9 @@ struct RingFeatures {
   bool coop_taskrun = false;    // used when defer_taskrun is not
   bool fixed_files = false;     // the sparse table was registered
   bool socket_options = false;  // setsockopt on a fixed file
-  bool export_files = false;    // a descriptor for a fixed file
+  bool export_files = false;    // a descriptor for a fixed file (Linux 6.8)
+  // A socket can go from one ring to another.
+  bool can_hand_on() const { return !fixed_files || export_files; }
 };
 
 class Ring {

@@ -30,6 +30,10 @@ EngineRig::EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits
                                     .quota_windows = windows,
                                     .tracing = {}}) {}
 
+EngineRig::EngineRig(Borrows, proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits)
+    : EngineRig(proxy::EngineConfig{
+          .limits = &limits, .node = node, .shard = shard, .can_borrow = true, .tracing = {}}) {}
+
 EngineRig::EngineRig(RequestObserver& observer, const TraceOptions& tracing)
     : EngineRig(proxy::EngineConfig{.observer = &observer, .tracing = tracing}) {}
 
@@ -133,6 +137,28 @@ void EngineRig::open(Socket& socket) {
   event.kind = TransportEvent::Kind::kOpened;
   engine_->on_transport(socket.id, event, now_, actions_);
   act();
+}
+
+void EngineRig::lend(Socket& socket, const proxy::Lent* lent) {
+  TransportEvent event;
+  event.kind = lent != nullptr ? TransportEvent::Kind::kOpened : TransportEvent::Kind::kNotLent;
+  event.lent = lent;
+  socket.opened = lent != nullptr;
+  socket.target.lender = proxy::ConnectTarget::kNobody;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
+EngineRig::Socket* EngineRig::to_lend(const proxy::ConnectTarget& wanted) {
+  const auto id = engine_->lend(wanted, now_, actions_);
+  act();
+  return id ? by_id_.at(id->packed()) : nullptr;
+}
+
+bool EngineRig::give_up(Socket& socket, proxy::Lent* lent) {
+  const bool is_given = engine_->give_up(socket.id, lent, now_, actions_);
+  act();
+  return is_given;
 }
 
 void EngineRig::release(Socket& socket) {

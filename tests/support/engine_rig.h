@@ -40,6 +40,9 @@ class EngineRig {
   // One of several engines that share `node`.
   EngineRig(proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {},
             proxy::QuotaWindows* windows = nullptr);
+  // The same, and it asks the others for connections that they keep.
+  struct Borrows {};
+  EngineRig(Borrows, proxy::NodeState* node, uint32_t shard, proxy::EngineLimits limits = {});
   // One whose requests are told to `observer`.
   EngineRig(RequestObserver& observer, const TraceOptions& tracing);
 
@@ -58,7 +61,12 @@ class EngineRig {
   void send_followed(Socket& socket, std::string_view bytes);
   void finish(Socket& socket);
   void fail(Socket& socket, proxy::Failure failure = proxy::Failure::kReset);
-  void open(Socket& socket);     // upstream connect succeeded
+  void open(Socket& socket);  // upstream connect succeeded
+  // What another rig gave up, or nothing, for a socket that asked for it.
+  void lend(Socket& socket, const proxy::Lent* lent);
+  // The socket that goes to whoever wants one like `wanted`; null: none to spare.
+  Socket* to_lend(const proxy::ConnectTarget& wanted);
+  bool give_up(Socket& socket, proxy::Lent* lent);
   void release(Socket& socket);  // held send finishes
   void advance(Duration by);     // runs every deadline on the way, at its exact time
   void drain();

@@ -10,6 +10,7 @@
 //   hold         keeps every buffer from now on       release   drops all kept buffers
 //   dial ADDR    connects upstream; answers "opened" or "failed K"; then copies both ways
 //   dialpod IP ADDR  the same with `source: pod`
+//   borrow SHARD ADDR  the same, asking that shard for a connection first; it keeps none
 //   slow MS      blocks the shard       snap          answers the snapshot's generation
 #include <chrono>
 #include <cstring>
@@ -102,7 +103,8 @@ class Engine::Impl {
     }
     flush(line, out);
   }
-  void dial(Line& line, const std::string& source, const std::string& address, ActionList& out) {
+  void dial(Line& line, const std::string& source, const std::string& address, ActionList& out,
+            uint32_t lender = ConnectTarget::kNobody) {
     Line& up = add(false);
     up.peer = line.id.slot;
     line.peer = up.id.slot;
@@ -112,6 +114,7 @@ class Engine::Impl {
     if (!source.empty()) action.target.source_ip = *IpAddress::parse(source);
     action.target.keepalive = true;
     action.target.keepalive_probes = 3;
+    action.target.lender = lender;
   }
   void command(Line& line, const std::string& text, Instant now, ActionList& out);
   void received(Line& line, const TransportEvent& event, Instant now, ActionList& out);
@@ -140,6 +143,11 @@ void Engine::Impl::command(Line& line, const std::string& text, Instant now, Act
   if (verb == "dialpod") {
     const size_t blank = rest.find(' ');
     dial(line, rest.substr(0, blank), rest.substr(blank + 1), out);
+  }
+  if (verb == "borrow") {
+    const size_t blank = rest.find(' ');
+    dial(line, "", rest.substr(blank + 1), out,
+         static_cast<uint32_t>(std::stoul(rest.substr(0, blank))));
   }
   if (verb == "slow") std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(rest)));
   if (verb == "close" || verb == "bigclose") {
@@ -217,6 +225,8 @@ void Engine::on_transport(ConnectionId connection, const TransportEvent& event, 
       impl_->act(line, Action::Kind::kReceive, actions);
       impl_->say(*peer, "opened\n", actions);
       break;
+    case TransportEvent::Kind::kNotLent:
+      break;
     case TransportEvent::Kind::kReceived:
       impl_->received(line, event, now, actions);
       break;
@@ -261,6 +271,14 @@ bool Engine::forget(ConnectionId connection, Accepted* accepted, Instant, Action
   line.open = false;
   --impl_->open_downstream;
   return true;
+}
+
+// It keeps none.
+std::optional<ConnectionId> Engine::lend(const ConnectTarget&, Instant, ActionList&) {
+  return std::nullopt;
+}
+bool Engine::give_up(ConnectionId, Lent*, Instant, ActionList&) {
+  return false;
 }
 
 Instant Engine::next_deadline() const {

@@ -252,6 +252,34 @@ TEST(ShardDriver, DrainRefusesNewClientsAtOnceAndLosesNoneThatConnectedBefore) {
   drain.join();
 }
 
+TEST(ShardDriver, ALenderThatIsHeldUpIsNotWaitedFor) {
+  ShardPoolOptions options;
+  std::vector<ShardCounters> counters(2);
+  for (ShardCounters& one : counters) options.shard_counters.push_back(&one);
+  Pool pool(2, std::move(options));
+  std::unique_ptr<Client> clients[2];
+  for (int i = 0; i < 100 && (clients[0] == nullptr || clients[1] == nullptr); ++i) {
+    const uint64_t before = read_counter(counters[0].adopted);
+    auto client = std::make_unique<Client>(pool.port);
+    EXPECT_EQ(client->ask("echo"), "\n");
+    clients[read_counter(counters[0].adopted) == before ? 1 : 0] = std::move(client);
+  }
+  ASSERT_TRUE(clients[0] != nullptr && clients[1] != nullptr);
+  const std::string order = "borrow 1 127.0.0.1:" + std::to_string(pool.port);
+  clients[1]->send("slow 1000\n");
+  std::this_thread::sleep_for(50ms);
+  const Instant begin = monotonic_now();
+  EXPECT_EQ(clients[0]->ask(order), "opened\n");
+  EXPECT_LT(monotonic_now() - begin, 500ms);
+  EXPECT_EQ(pool.pool->counters().not_lent, 1U);
+  // Its answer comes when nobody asks for it any more.
+  EXPECT_EQ(clients[1]->ask("echo"), "\n");
+  Client another(pool.port);
+  EXPECT_EQ(another.ask(order), "opened\n");
+  EXPECT_EQ(pool.pool->counters().not_lent, 2U);
+  EXPECT_EQ(pool.pool->counters().borrowed, 0U);
+}
+
 TEST(ShardDriver, HeartbeatStopsWhenAShardHangs) {
   uint64_t heartbeat = 0;
   ShardPoolOptions options;

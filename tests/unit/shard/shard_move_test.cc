@@ -15,47 +15,17 @@
 #include "shard/shard_pool.h"
 #include "tests/support/policy_fixture.h"
 #include "tests/unit/shard/client.h"
+#include "tests/unit/shard/echo_client.h"
 #include "tests/unit/shard/origin.h"
 
 namespace np::shard {
 namespace {
 
 using namespace std::chrono_literals;
+using test::ask;
 using test::Client;
-
-std::string post(const std::string& body) {
-  return "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: " + std::to_string(body.size()) +
-         "\r\n\r\n" + body;
-}
-
-// The body of the next answer, which must carry its length; what comes behind it stays in `input`.
-std::string read_body(Client& client, std::string& input) {
-  size_t end = 0;
-  while ((end = input.find("\r\n\r\n")) == std::string::npos) {
-    const std::string bytes = client.receive();
-    if (bytes.empty() || client.last_errno() != 0) return "closed after: " + input;
-    input += bytes;
-  }
-  std::string head = input.substr(0, end + 2);
-  for (char& c : head) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  const size_t at = head.find("content-length: ");
-  if (head.find(" 200 ") == std::string::npos || at == std::string::npos) return "bad: " + input;
-  const size_t length = std::stoul(head.substr(at + 16));
-  while (input.size() < end + 4 + length) {
-    const std::string bytes = client.receive();
-    if (bytes.empty() || client.last_errno() != 0) return "cut: " + input;
-    input += bytes;
-  }
-  const std::string body = input.substr(end + 4, length);
-  input.erase(0, end + 4 + length);
-  return body;
-}
-
-std::string ask(Client& client, const std::string& body) {
-  std::string input;
-  if (!client.send(post(body))) return "send failed";
-  return read_body(client, input);
-}
+using test::post;
+using test::read_body;
 
 // Half of the clients, others each 50 ms: the loads of the shards go up and down.
 bool is_lazy(uint32_t number) {
@@ -85,6 +55,8 @@ class ShardMove : public testing::Test {
     options.limits.balance = balance;
     options.limits.fixed_files = fixed_files;
     for (proxy::EngineCounters& one : counters_) options.engine_counters.push_back(&one);
+    shard_counters_.assign(2, {});
+    for (ShardCounters& one : shard_counters_) options.shard_counters.push_back(&one);
     test::PolicyFixture policy;
     test::PrefixTable& table = policy.add_table();
     policy::Cluster& origin = policy.add_cluster("origin", {origin_.address()});
@@ -153,6 +125,7 @@ class ShardMove : public testing::Test {
   test::Origin origin_;
   std::vector<FlowRecord> records_ = std::vector<FlowRecord>(64);
   std::vector<proxy::EngineCounters> counters_;
+  std::vector<ShardCounters> shard_counters_;
   std::unique_ptr<ShardPool> pool_;
   uint16_t port_ = 0, captured_port_ = 0;
   std::atomic<uint64_t> answers_{0};
@@ -308,14 +281,16 @@ TEST_F(ShardMove, AnIdleShardTakesFromABusyOne) {
   std::atomic<bool> stop{false};
   std::vector<std::unique_ptr<Client>> silent;
   std::vector<std::thread> threads;
-  // Placed by their number: one here, one there.
-  for (uint32_t i = 0; i < 6; ++i) {
+  // Where a client comes to is the shards' choice: one whose loop runs late gets none.
+  for (uint32_t i = 0; (silent.size() < 3 || threads.size() < 3) && i < 100; ++i) {
+    const uint64_t on_first = read_counter(shard_counters_[0].adopted);
     auto client = std::make_unique<Client>(port_);
     EXPECT_EQ(ask(*client, "first"), "first");
-    if (i % 2 == 1) {
-      silent.push_back(std::move(client));
+    if (read_counter(shard_counters_[0].adopted) == on_first) {
+      if (silent.size() < 3) silent.push_back(std::move(client));
       continue;
     }
+    if (threads.size() == 3) continue;
     threads.emplace_back([&stop, client = std::move(client)] {
       // Eight at a time: the client is not what the shard waits for.
       std::string many;
@@ -327,6 +302,7 @@ TEST_F(ShardMove, AnIdleShardTakesFromABusyOne) {
       }
     });
   }
+  EXPECT_EQ(silent.size() + threads.size(), 6U);
   const bool has_moved = eventually([&] { return pool_->counters().taken_in > 0; });
   stop = true;
   for (std::thread& thread : threads) thread.join();
