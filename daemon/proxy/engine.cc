@@ -42,6 +42,9 @@ std::optional<ConnectionId> Engine::lend(const ConnectTarget& wanted, Instant no
 bool Engine::give_up(ConnectionId connection, Lent* lent, Instant now, ActionList& actions) {
   return ShardMoves(*impl_).give_up(connection, lent, now, actions);
 }
+void Engine::closed_on_the_way(const Lent& lent) {
+  ShardMoves(*impl_).closed_on_the_way(lent);
+}
 Instant Engine::next_deadline() const {
   return impl_->next_deadline();
 }

@@ -71,6 +71,7 @@ enum class Failure : uint8_t {
 // or HTTP/2 has more to say; until there are any, this is all.
 struct Lent {
   uint32_t requests = 0;  // begun on it so far
+  uint32_t cluster_id = 0;
   Instant opened;
 };
 
@@ -189,6 +190,8 @@ class Engine {
   std::optional<ConnectionId> lend(const ConnectTarget& wanted, Instant now, ActionList& actions);
   // As forget(), of one that was lent. False: something came meanwhile, it is closed or will be.
   bool give_up(ConnectionId connection, Lent* lent, Instant now, ActionList& actions);
+  // What some engine gave up has found no taker: the driver has closed it.
+  void closed_on_the_way(const Lent& lent);
 
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;

@@ -64,7 +64,7 @@ bool ShardMoves::give_up(ConnectionId id, Lent* lent, Instant now, ActionList& a
       connection->has_output() || !connection->input.empty()) {
     return false;
   }
-  *lent = {connection->requests, connection->opened};
+  *lent = {connection->requests, connection->pool->key.cluster_id, connection->opened};
   core_.begin_step(now, actions);
   Pool& pool = *connection->pool;
   connection->advance_to(ConnectionState::kClosed);
@@ -75,6 +75,11 @@ bool ShardMoves::give_up(ConnectionId id, Lent* lent, Instant now, ActionList& a
   core_.closed_.push_back(connection);
   core_.end_step();
   return true;
+}
+
+void ShardMoves::closed_on_the_way(const Lent& lent) {
+  ++core_.counters_->upstream_cx_destroy;
+  ++core_.stats(lent.cluster_id).upstream_cx_destroy;
 }
 
 }  // namespace np::proxy

@@ -19,6 +19,7 @@ class ShardMoves {
   bool forget(ConnectionId id, Accepted* accepted, Instant now, ActionList& actions);
   std::optional<ConnectionId> lend(const ConnectTarget& wanted, Instant now, ActionList& actions);
   bool give_up(ConnectionId id, Lent* lent, Instant now, ActionList& actions);
+  void closed_on_the_way(const Lent& lent);
 
  private:
   Core& core_;

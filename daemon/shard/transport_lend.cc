@@ -43,11 +43,14 @@ void Transport::ask_lender(uint32_t slot, const proxy::ConnectTarget& target) {
 void Transport::take_loan(LentSocket loan) {
   const auto asked = std::find_if(asked_.begin(), asked_.end(),
                                   [&](const AskedLoan& one) { return one.life == loan.life; });
+  const bool is_wanted =
+      asked != asked_.end() && sockets_.at(asked->life.slot).stage == Stage::kAttached;
+  if (loan.fd.is_open() && !is_wanted) env_.engine.closed_on_the_way(loan.lent);
   if (asked == asked_.end()) return;  // too late; the descriptor closes
   asked_.erase(asked);
   const uint32_t slot = loan.life.slot;
   Socket& socket = sockets_.at(slot);
-  if (!loan.fd.is_open() || socket.stage != Stage::kAttached) return dial_instead(slot);
+  if (!loan.fd.is_open() || !is_wanted) return dial_instead(slot);
   --socket.in_flight;
   install(slot, loan.fd.release());
   socket.opened = true;
@@ -128,7 +131,8 @@ void Transport::hand_over(const Lending& lending, Fd fd) {
   }
   let_go(slot);
   perform();
-  if (answer(lending, std::move(fd), lent)) count(env_.counters.lent);
+  if (answer(lending, std::move(fd), lent)) return count(env_.counters.lent);
+  env_.engine.closed_on_the_way(lent);
 }
 
 // A letter that finds no room is not sent again: who waits for it dials in a moment.

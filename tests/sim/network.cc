@@ -33,6 +33,7 @@ SimNetwork::SimNetwork(uint64_t seed, uint32_t shards, const Weather& weather,
     config.counters = shard.counters.get();
     config.node = node_.get();
     config.shard = i;
+    config.can_borrow = shards > 1;
     shard.engine = std::make_unique<proxy::Engine>(config);
   }
 }
@@ -375,6 +376,7 @@ void SimNetwork::carry_out(uint32_t shard, Action& action) {
 }
 
 void SimNetwork::connect_upstream(Wire& wire, const proxy::ConnectTarget& target) {
+  if (target.lender != proxy::ConnectTarget::kNobody) return ask_lender(wire, target);
   const uint32_t luck = rng_.below(kManyIds);
   if (luck < weather_.swallow_percent) return;
   const auto service = services_.find(target.remote);

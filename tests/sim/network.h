@@ -116,6 +116,7 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   Instant next_deadline() const;
   size_t buffers_out() const { return buffers_out_; }
   size_t wires_open() const;
+  uint64_t loans() const { return loans_; }
   void recycle(Buffer* buffer) override;
   void wake(uint32_t shard) override;
 
@@ -134,6 +135,9 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   void tell(const Wire& wire, const proxy::TransportEvent& event);
   void serve_deadline(Instant deadline);
   void connect_upstream(Wire& wire, const proxy::ConnectTarget& target);
+  void ask_lender(Wire& wire, const proxy::ConnectTarget& target);
+  void dial_instead(Wire& wire, proxy::ConnectTarget target);
+  void hand_over(Wire& kept, Wire* taker, const proxy::ConnectTarget& target);
   void deliver_soon(Wire& wire);
   void deliver(Wire& wire);
   void deliver_piece(Wire& wire, bool is_followed);
@@ -169,6 +173,7 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   std::vector<std::unique_ptr<Wire>> wires_;
   std::map<SocketAddress, std::function<Peer*()>> services_;
   size_t buffers_out_ = 0;
+  uint64_t loans_ = 0;
 };
 
 }  // namespace np::sim

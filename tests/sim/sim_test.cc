@@ -94,10 +94,12 @@ TEST(Golden, ConnectionStatesAreTheDocumentedOnes) {
 // the test.
 struct Shown {
   uint64_t overflows = 0, waits = 0, admitted = 0, trims = 0, ejections = 0, probation_waits = 0;
-  uint64_t panics = 0, none_healthy = 0, refused_repeats = 0, broken = 0, tcp_overflows = 0;
+  uint64_t loans = 0, panics = 0, none_healthy = 0, refused_repeats = 0, broken = 0,
+           tcp_overflows = 0;
   void add(World& world) {
     const proxy::EngineCounters c = world.network().counters();
     overflows += c.ended_overflow;
+    loans += world.network().loans();
     waits += c.upstream_rq_waited;
     admitted += c.upstream_rq_admitted;
     trims += c.upstream_cx_trimmed;
@@ -110,14 +112,16 @@ struct Shown {
     tcp_overflows += c.ended_tcp_overflow;
   }
   bool all() const {
-    return overflows > 0 && waits > 0 && admitted > 0 && trims > 0 && ejections > 0 &&
+    return loans > 0 && overflows > 0 && waits > 0 && admitted > 0 && trims > 0 && ejections > 0 &&
            probation_waits > 0 && panics > 0 && none_healthy > 0 && refused_repeats > 0 &&
            broken > 0 && tcp_overflows > 0;
   }
   void print() const {
-    std::printf("[ shown    ] overflows %llu, waited %llu, admitted %llu, trimmed %llu, tcp %llu\n",
-                to_print(overflows), to_print(waits), to_print(admitted), to_print(trims),
-                to_print(tcp_overflows));
+    std::printf(
+        "[ shown    ] loans %llu, overflows %llu, waited %llu, admitted %llu, trimmed %llu, tcp "
+        "%llu\n",
+        to_print(loans), to_print(overflows), to_print(waits), to_print(admitted), to_print(trims),
+        to_print(tcp_overflows));
     std::printf(
         "[ shown    ] ejections %llu, probation waits %llu, panic %llu, nobody %llu, "
         "repeats refused %llu, asked of broken %llu\n",

@@ -28,6 +28,7 @@ World::World(uint64_t seed) : dice_(seed) {
     weather_.reset_per_mille = 0;
     leaves_ = restarts_ = false;
   }
+  limits_.lend_idle_after = std::chrono::milliseconds(4 * dice_.below(4));
   network_ = std::make_unique<SimNetwork>(seed * 3 + 1, 1 + dice_.below(3), weather_, limits_);
   if (limited_) network_->watch([this] { watch(); });
   serve_origins();

@@ -215,6 +215,18 @@ TEST_F(EngineLend, ItsAgeAndItsRequestsComeAlong) {
   EXPECT_TRUE(asking.closed);  // its second request was its last one
 }
 
+// Nobody waits for it any more: it is one connection begun, and one ended.
+TEST_F(EngineLend, WhatFindsNoTakerIsCountedAsEnded) {
+  kept();
+  Socket& client = ask(there);
+  proxy::Lent lent;
+  ASSERT_TRUE(here.give_up(*here.to_lend(latest(there).target), &lent));
+  there.fail(client);
+  there.engine().closed_on_the_way(lent);
+  EXPECT_EQ(sum(&proxy::EngineCounters::upstream_cx_total), 1U);
+  EXPECT_EQ(sum(&proxy::EngineCounters::upstream_cx_destroy), 1U);
+}
+
 // A lent one was closed by its endpoint on the way: the request goes out once more, on a new one.
 TEST_F(EngineLend, AStaleOneIsNotTheEndOfARequest) {
   kept();

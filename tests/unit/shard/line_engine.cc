@@ -280,6 +280,7 @@ std::optional<ConnectionId> Engine::lend(const ConnectTarget&, Instant, ActionLi
 bool Engine::give_up(ConnectionId, Lent*, Instant, ActionList&) {
   return false;
 }
+void Engine::closed_on_the_way(const Lent&) {}
 
 Instant Engine::next_deadline() const {
   Instant next = kNever;

@@ -40,6 +40,7 @@ class ShardLend : public testing::Test {
     test::PrefixTable& table = policy.add_table();
     policy::Cluster& cluster = policy.add_cluster("origin", {origin_.address()});
     cluster.pool.max_connections = max_connections_;
+    cluster.pool.idle_timeout = 100ms;
     table.entries.emplace_back("/", &policy.add_route(&cluster));
     pool_ = ShardPool::create(std::move(options)).value();
     Fd listener = open_listener(*SocketAddress::parse("127.0.0.1:0")).value();
@@ -146,6 +147,7 @@ TEST_F(ShardLend, EveryAnswerIsRightWhateverIsLent) {
       for (std::thread& thread : threads) thread.join();
       EXPECT_TRUE(eventually([&] { return pool_->open_connections() == 0; }));
       EXPECT_EQ(pool_->drain(5s), 0U);
+      std::this_thread::sleep_for(300ms);  // what idles has ended
       const ShardCounters seen = pool_->counters();
       EXPECT_EQ(seen.stale_completions, 0U);
       EXPECT_EQ(seen.unexpected_completions, 0U);
@@ -153,6 +155,7 @@ TEST_F(ShardLend, EveryAnswerIsRightWhateverIsLent) {
       EXPECT_EQ(sum(&Counted::downstream_rq_started),
                 sum(&Counted::downstream_rq_completed) + sum(&Counted::downstream_rq_aborted));
       EXPECT_EQ(sum(&Counted::upstream_cx_total), seen.upstream_opened);
+      EXPECT_EQ(sum(&Counted::upstream_cx_destroy), seen.upstream_opened);
       EXPECT_LE(seen.borrowed, seen.lent);
       std::cerr << "lent " << seen.lent << ", borrowed " << seen.borrowed << ", not lent "
                 << seen.not_lent << ", opened " << seen.upstream_opened << "\n";
