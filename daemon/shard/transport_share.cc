@@ -11,7 +11,7 @@ namespace {
 // Work of one iteration, in the FairQueue's units. While several pods have work, little: whoever
 // comes meanwhile waits for the rest of it. For one pod alone more, because each iteration enters
 // the kernel, which is dearer the less it is given.
-constexpr uint32_t kUnitsWhenShared = 8;
+constexpr uint32_t kUnitsWhenShared = 4;
 constexpr uint32_t kUnitsAlone = 64;
 // A shard counts as shared for this long after two pods had work at the same time or in turn.
 constexpr Duration kSharedFor = std::chrono::milliseconds(100);
