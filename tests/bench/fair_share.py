@@ -6,14 +6,14 @@
 
 One worker on the first CPU; everything else on the second, where the quiet pod and its origin go
 before the noisy ones (SCHED_FIFO), and so does the kernel's thread that takes in packets there: they
-stand for machines of their own, and what is measured is the wait inside the daemon. Each round measures the quiet pod alone, while the noisy pod opens its connections, beside it, and
-beside the same noise going past the daemon, which is what the machine itself adds."""
+stand for machines of their own, and what is measured is the wait inside the daemon. Each round
+measures the quiet pod alone, while the noisy pod opens its connections, beside it, and beside the
+same noise going past the daemon, which is what the machine itself adds."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from fair_scene import ADDRESS, PORT, FairCase  # noqa: E402
+from go_first import go_first, packets_go_first  # noqa: E402
 from nodeproxy import finish_load, start_load, wait_until  # noqa: E402
 
 WORKER_CPU, OTHER_CPU = 0, 1
@@ -35,10 +36,6 @@ class Scene(FairCase):
 
     def runTest(self) -> None:
         """Never run as a test."""
-
-
-def go_first(pid: int) -> None:
-    subprocess.run(["chrt", "-f", "-p", "10", str(pid)], check=True)
 
 
 def pin(pid: int) -> None:
@@ -83,16 +80,15 @@ def show(name: str, report: dict) -> None:
           f"errors { {kind: n for kind, n in report['errors'].items() if n} }", flush=True)
 
 
-def packets_go_first(scene: Scene) -> None:
-    """What the noisy pod's packets leave over is taken in by a thread, also the quiet pod's packets."""
-    found = subprocess.run(["pgrep", "-x", f"ksoftirqd/{OTHER_CPU}"], capture_output=True, text=True, check=True)
-    thread = int(found.stdout)
-    scene.addCleanup(os.sched_setscheduler, thread, os.sched_getscheduler(thread), os.sched_getparam(thread))
-    go_first(thread)
+def forget_at_once(scene: Scene) -> None:
+    """Thousands of sockets of an earlier round that end a minute later would all do so in a later one."""
+    for netns in (scene.host.netns, scene.client.netns, scene.noisy.netns, *(pod.netns for pod in scene.web.values())):
+        scene.host.sysctl("net.ipv4.tcp_max_tw_buckets", 0, netns=netns)
 
 
 def prepare(scene: Scene) -> None:
-    packets_go_first(scene)
+    forget_at_once(scene)
+    scene.enterContext(packets_go_first(OTHER_CPU))
     pin(scene.origin_v1.process.pid)
     pin(scene.origin_v2.process.pid)
     go_first(scene.origin_v2.process.pid)

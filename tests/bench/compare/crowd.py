@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of kind crowd: what idle connections, and connections that come and go, do to the active ones.
-Each round measures the active ones alone and then in the crowd."""
+Each round measures the active ones alone and then in the crowd. These and the origin go before the
+crowd on the CPU that they share: they stand for machines of their own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+from go_first import goes_first, packets_go_first
 
 from .bench import Bench, Result, started
 from .loads import GROUP, LoadFailed, Run, arguments, errors_of
@@ -73,11 +76,21 @@ def one_round(bench: Bench, peer: Peer, row: Row, rate: float | None) -> tuple[S
     return beside, wrong
 
 
+@contextmanager
+def origin_first(bench: Bench) -> Iterator[None]:
+    with ExitStack() as until_the_end:
+        for cpu in bench.sandbox.load_cpus:
+            until_the_end.enter_context(packets_go_first(cpu))
+        for pid in bench.origin.pids():
+            until_the_end.enter_context(goes_first(pid))
+        yield
+
+
 def run_crowd(bench: Bench, row: Row) -> Result:
     result = Result(row, rate=bench.rate_of(row.load))
     if idle_count(bench, row) < row.size["idle"]:
         result.notes.append(f"{idle_count(bench, row)} idle connections: the limit of files allows no more")
-    with started(bench.contestants(row)) as peers:
+    with origin_first(bench), started(bench.contestants(row)) as peers:
         for number in range(bench.settings.rounds):
             for peer in peers:
                 sample, wrong = one_round(bench, peer, row, result.rate)

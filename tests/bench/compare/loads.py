@@ -9,6 +9,7 @@ import re
 import subprocess
 from typing import Protocol
 
+from go_first import GO_FIRST
 from nodeproxy import LOAD
 
 from .rows import Load
@@ -57,8 +58,8 @@ class Run:
     """np_load."""
 
     def __init__(self, sandbox: Sandbox, target: str, flags: list[str], seconds: float, warm_seconds: float,
-                 netns: str | None = None, cpus: list[int] | None = None) -> None:
-        command = [str(LOAD), "--target", target, *flags, "--duration", str(seconds),
+                 netns: str | None = None, cpus: list[int] | None = None, goes_first: bool = False) -> None:
+        command = [*(GO_FIRST if goes_first else ()), str(LOAD), "--target", target, *flags, "--duration", str(seconds),
                    "--warm-up", str(warm_seconds)]
         self._limit = seconds + warm_seconds + EXTRA_SECONDS
         self._process = sandbox.start(GROUP, cpus or sandbox.load_cpus, command, netns=netns,
@@ -167,7 +168,7 @@ def start(sandbox: Sandbox, target: str, load: Load, rate: float | None, seconds
           netns: str | None = None, cpus: list[int] | None = None) -> Tool:
     if load.tool in WARMED_TOOLS:
         return WARMED_TOOLS[load.tool](sandbox, target, load, seconds, warm_seconds, netns, cpus)
-    return Run(sandbox, target, arguments(load, rate), seconds, warm_seconds, netns, cpus)
+    return Run(sandbox, target, arguments(load, rate), seconds, warm_seconds, netns, cpus, load.goes_first)
 
 
 def errors_of(report: dict) -> int:

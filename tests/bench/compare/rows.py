@@ -39,6 +39,7 @@ class Load:
     share: float | None = None
     rate: float | None = None  # open loop at a fixed rate
     tool: str = "np_load"  # or one of loads.WARMED_TOOLS
+    goes_first: bool = False  # on its CPU, as on a machine of its own (np_load)
 
     @property
     def is_open_loop(self) -> bool:
@@ -129,7 +130,8 @@ def feature_rows() -> Iterator[Row]:
 def state_rows() -> Iterator[Row]:
     yield Row("idle-memory", "memory of 8 000 idle connections", kind="memory", size={"idle": 8000})
     yield Row("crowd", "100 active connections, open loop; beside them 9 900 idle and 1 000 new ones per second",
-              kind="crowd", load=Load(connections=100, share=0.3), size={"idle": 9900, "churn": 1000})
+              kind="crowd", load=Load(connections=100, share=0.3, goes_first=True),
+              size={"idle": 9900, "churn": 1000})
     for count in (10, 10_000):
         yield Row(f"reload-{count}", f"one rule of {count} changes under load, open loop", kind="reload",
                   scene=Scene(routes=count), load=Load(connections=32, share=0.3))
