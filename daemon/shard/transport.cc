@@ -436,10 +436,7 @@ void Transport::close_now(uint32_t slot) {
   if (socket.file.number >= 0) {
     // These run in this order at submit; a receive that is waiting holds the file until its
     // cancellation has completed, so the peer sees FIN or RST only after that.
-    if (socket.in_flight > 0) {
-      env_.ring.cancel_file(socket.file, tag(slot, Op::kCancel));
-      ++socket.in_flight;
-    }
+    if (socket.in_flight > 0) cancel_all(slot);
     if (socket.abort != socket.resets_on_close) set_linger(slot, socket.abort);
     if (socket.file.fixed) {
       env_.ring.close_file(slot, tag(slot, Op::kCloseFile));
@@ -450,6 +447,21 @@ void Transport::close_now(uint32_t slot) {
     socket.file = {};
   }
   release_if_done(slot);
+}
+
+// Whatever may wait for the socket; the others of its operations end without waiting.
+void Transport::cancel_all(uint32_t slot) {
+  Socket& socket = sockets_.at(slot);
+  const auto cancel = [&](bool may_wait, Op op) {
+    if (!may_wait) return;
+    env_.ring.cancel(tag(slot, op), tag(slot, Op::kCancel));
+    ++socket.in_flight;
+  };
+  cancel(socket.receive == Receive::kArmed || socket.receive == Receive::kCancelling, Op::kReceive);
+  cancel(socket.send_busy, Op::kSend);
+  cancel(socket.watched, Op::kWatch);
+  cancel(!socket.opened, Op::kConnect);
+  cancel(!socket.opened, Op::kPodWritable);
 }
 
 void Transport::release_if_done(uint32_t slot) {

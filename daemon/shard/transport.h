@@ -202,7 +202,7 @@ class Transport {
   void report_failure(uint32_t slot, int errno_value);
   void fail_later(proxy::ConnectionId connection, int errno_value);
   void detach(uint32_t slot);
-  void close_now(uint32_t slot);
+  void close_now(uint32_t slot), cancel_all(uint32_t slot);
   void set_linger(uint32_t slot, bool reset_on_close);
   void release_if_done(uint32_t slot);
 

@@ -353,14 +353,6 @@ void Ring::cancel(uint64_t target, uint64_t user_data) {
   sqe->user_data = user_data;
 }
 
-void Ring::cancel_file(File file, uint64_t user_data) {
-  io_uring_sqe* sqe = next_sqe();
-  unsigned flags = IORING_ASYNC_CANCEL_ALL;
-  if (file.fixed) flags |= IORING_ASYNC_CANCEL_FD_FIXED;
-  ::io_uring_prep_cancel_fd(sqe, file.number, flags);
-  sqe->user_data = user_data;
-}
-
 uint32_t Ring::queued() const {
   return ::io_uring_sq_ready(ring_.get());
 }

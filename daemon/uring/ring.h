@@ -99,9 +99,10 @@ class Ring {
   void close_fd(int fd, uint64_t user_data);
   // Empties a slot of the fixed table. Always completes.
   void close_file(uint32_t slot, uint64_t user_data);
-  // Cancels the operation, or every operation on a file. Always completes.
+  // Cancels the operation. Always completes. There is no cancelling by file: the kernel looks at
+  // every operation that waits to find them (Linux 6.18), so each close would cost what all
+  // connections are.
   void cancel(uint64_t target, uint64_t user_data);
-  void cancel_file(File file, uint64_t user_data);
 
   // Submits everything queued and waits until a completion is there or `timeout` is over. Returns
   // 0, or the errno of a failure that is not a timeout or an interruption.

@@ -255,7 +255,7 @@ TEST(Ring, WaitsNoLongerThanAsked) {
   EXPECT_EQ(ring->submit_and_wait(-1s), 0);
 }
 
-TEST(Ring, CancelByFileRacesWithCompletion) {
+TEST(Ring, CancelRacesWithCompletion) {
   const auto ring = make_ring();
   for (int i = 0; i < 500; ++i) {
     auto [near, far] = socket_pair();
@@ -264,7 +264,7 @@ TEST(Ring, CancelByFileRacesWithCompletion) {
     EXPECT_EQ(ring->submit_and_wait(Duration::zero()), 0);
     std::thread writer([fd = far.get()] { EXPECT_EQ(::write(fd, "w", 1), 1); });
     if (i % 2 == 0) std::this_thread::yield();
-    ring->cancel_file({near.get(), false}, 11);
+    ring->cancel(10, 11);
     const auto all = collect(*ring, 2);
     writer.join();
     // Whoever wins, both complete exactly once.
