@@ -22,6 +22,7 @@ void Connection::recycle() {
   sending = nullptr;
   exchange = {};
   last_stream = 0;
+  quiet_bytes = 0;
   offered_bytes = 0;
   received_bytes = 0;
   discarded_bytes = 0;

@@ -100,6 +100,7 @@ struct Connection : SlabObject {
   Timer timer;
   ExchangeId exchange;
   http::StreamId last_stream = 0;
+  uint32_t quiet_bytes = 0;     // of the send under way, if its end may be told late
   uint64_t offered_bytes = 0;   // handed to the driver for sending, ever
   uint64_t received_bytes = 0;  // ever, read by the codec or not
   uint64_t discarded_bytes = 0;

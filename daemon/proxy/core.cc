@@ -116,6 +116,7 @@ void Core::settle(Connection& connection) {
   flush(connection);
   settle_downstream_end(connection);
   settle_draining(connection);
+  note_hurry(connection);
   if (connection.is_closed()) return;
   update_downstream_timer(connection);
   update_receive(connection);
@@ -186,6 +187,7 @@ void Core::flush(Connection& connection) {
     connection.offered_bytes += offered;
     action.may_be_told_late = !keeps_nothing_alive() && offered == connection.output.size_bytes() &&
                               offered < limits_.buffer_bytes / 4 && awaits_nothing(connection);
+    connection.quiet_bytes = action.may_be_told_late ? static_cast<uint32_t>(offered) : 0;
     return;
   }
   if (connection.shutdown_wanted && !connection.shutdown_sent) {
@@ -194,8 +196,18 @@ void Core::flush(Connection& connection) {
   }
 }
 
-bool Core::has_room(const Connection& connection) const {
-  return connection.output.charged_bytes() < limits_.buffer_bytes;
+// Something waits by now for the end of a send that may be told late.
+void Core::note_hurry(const Connection& connection) {
+  if (connection.sending == nullptr || connection.quiet_bytes == 0) return;
+  const bool is_followed = connection.output.size_bytes() > connection.quiet_bytes;
+  if (is_followed || !awaits_nothing(connection)) hurries_ = true;
+}
+
+bool Core::has_room(const Connection& connection) {
+  const bool has = connection.output.charged_bytes() < limits_.buffer_bytes;
+  // Who asks waits for it now, also for a send that is about to be begun in this step.
+  if (!has) hurries_ = true;
+  return has;
 }
 
 // Pauses a source whose bytes have nowhere to go; goes on at half, so that it does not flutter.
@@ -214,6 +226,7 @@ void Core::update_receive(Connection& connection) {
   }
   const size_t limit = connection.receiving ? limits_.buffer_bytes : limits_.buffer_bytes / 2;
   const bool want = held < limit;
+  if (!want) hurries_ = true;  // sends that are told late may be what it waits for
   if (want == connection.receiving) return;
   connection.receiving = want;
   act(want ? Action::Kind::kReceive : Action::Kind::kPauseReceive, connection);

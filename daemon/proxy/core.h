@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -65,6 +66,7 @@ class Core {
   Picker& picker() { return picker_; }
   RequestChecker& checker() { return checker_; }
   bool refuses_requests() const { return pressure_.stage >= MemoryStage::kRefuse; }
+  bool take_hurry() { return std::exchange(hurries_, false); }
   bool keeps_nothing_alive() const { return draining_ || pressure_.stage >= MemoryStage::kDrain; }
   uint64_t loop_token() const { return loop_token_; }
   uint32_t shard() const { return shard_; }
@@ -88,7 +90,7 @@ class Core {
   void send(Connection& connection, http::StreamCommand&& command);
   void touch(Connection& connection);
   // Bytes may be appended for this connection without passing its limit.
-  bool has_room(const Connection& connection) const;
+  bool has_room(const Connection& connection);
 
   // An idle connection, or null: then kAcquired or kAcquireFailed follows in a later step.
   Connection* acquire(Exchange& exchange, const PoolKey& key, const policy::ConnectionPool& config,
@@ -140,16 +142,14 @@ class Core {
   void settle(Connection& connection);
   bool is_idle(const Connection& connection) const;
   void settle_downstream_end(Connection& connection);
-  void settle_draining(Connection& connection);
-  void flush(Connection& connection);
-  void update_receive(Connection& connection);
+  void settle_draining(Connection&connection), note_hurry(const Connection&connection);
+  void flush(Connection&connection), update_receive(Connection&connection);
   void update_downstream_timer(Connection& connection);
   void serve(Pool& pool);
   Action& act(Action::Kind kind, const Connection& connection);
   uint32_t pod_served_by(const Connection& connection);
   void arm(Connection& connection, ConnectionTimer purpose, Duration after);
-  void arm_flush(Connection& connection);
-  void disarm(Connection& connection);
+  void arm_flush(Connection&connection), disarm(Connection&connection);
   void touch(Pool& pool);
 
   // core_input.cc: bytes to stream events to Exchanges
@@ -243,7 +243,7 @@ class Core {
   size_t open_downstream_ = 0;
   size_t active_requests_ = 0, active_mirrors_ = 0, active_retries_ = 0;
   uint64_t snapshot_count_ = 0;
-  bool draining_ = false;
+  bool draining_ = false, hurries_ = false;
   Pressure pressure_;
 };
 

@@ -97,6 +97,7 @@ void Core::sent(Connection& connection, size_t bytes) {
   if (connection.sending == nullptr) return;
   free_send_vectors_.push_back(connection.sending);
   connection.sending = nullptr;
+  connection.quiet_bytes = 0;
   connection.output.consume(bytes);
   if (connection.timer_purpose == ConnectionTimer::kFlush) disarm(connection);
   if (connection.side == Connection::Side::kDownstream) {

@@ -45,6 +45,9 @@ bool Engine::give_up(ConnectionId connection, Lent* lent, Instant now, ActionLis
 void Engine::closed_on_the_way(const Lent& lent) {
   ShardMoves(*impl_).closed_on_the_way(lent);
 }
+bool Engine::take_hurry() {
+  return impl_->take_hurry();
+}
 Instant Engine::next_deadline() const {
   return impl_->next_deadline();
 }

@@ -131,7 +131,8 @@ struct Action {
   const iovec* iov = nullptr;
   uint32_t iov_count = 0;
   bool abortive = false;
-  // kSend: nothing waits for its kSent, which may come with the next event, 1 ms later at most.
+  // kSend: nothing waits for its kSent, which may come with the next event, or some milliseconds
+  // later, unless Engine::take_hurry() says otherwise.
   bool may_be_told_late = false;
   // kSend to an endpoint: the captured pod whose request it carries, and whose answer comes back;
   // 0: nobody's of this node.
@@ -193,6 +194,8 @@ class Engine {
   // What some engine gave up has found no taker: the driver has closed it.
   void closed_on_the_way(const Lent& lent);
 
+  // Whether something has come to wait for sends that may be told late; asked before each wait.
+  bool take_hurry();
   // Call on_time when `now` has reached next_deadline(); kNever when nothing is due.
   Instant next_deadline() const;
   void on_time(Instant now, ActionList& actions);

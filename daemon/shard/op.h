@@ -11,6 +11,7 @@ enum class Op : uint8_t {
   kAccept,
   kAcceptCancel,
   kWake,
+  kTick,
   kReceive,
   kSend,
   kConnect,

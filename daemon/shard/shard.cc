@@ -27,7 +27,8 @@ constexpr size_t kAcceptsWhenBusy = 4;
 constexpr size_t kAcceptsWhenIdle = 64;
 // Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
 constexpr Duration kTick = std::chrono::milliseconds(40);
-// How late the engine is told of a send that nothing waits for, if nothing else happens.
+// How late the engine is told of a send that nothing waits for, if nothing else happens: by a shard
+// that works all the time with its next tick, since a short wait costs more than what it tells.
 constexpr Duration kQuietMax = std::chrono::milliseconds(1);
 constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
 // While memory is short: how often the pages of idle receive buffers are given back. What waits in
@@ -96,6 +97,7 @@ void Shard::run(std::promise<Result<void>> enabled) {
   const bool usable = result.has_value();
   if (usable) {
     arm_wake();
+    arm_ticks();
     now_ = monotonic_now();
     transport_.set_now(now_);
     show_life();
@@ -116,20 +118,7 @@ void Shard::iterate() {
       static_cast<uint32_t>(engine_.open_downstream()) + transport_.detached(),
       std::memory_order_relaxed);
 
-  const Instant end = monotonic_now();
-  watch(end);
-  const Duration wait = time_to_wait(end);
-  const int errno_value = ring_->submit_and_wait(wait);
-  if (ring_->queued() == 0) transport_.on_submitted();
-  now_ = monotonic_now();
-  woken_late_ = std::max(now_ - end - wait, Duration::zero());
-  transport_.set_now(now_);
-  show_life();
-  if (errno_value != 0 && now_ >= next_warning_) {
-    next_warning_ = now_ + kWarningInterval;
-    log_error(system_error(errno_value, "wait on the ring").to_string());
-  }
-
+  wait_for_work();
   gather();
   transport_.settle_quiet();
   serve_accepts(transport_.has_work() ? kAcceptsWhenBusy : kAcceptsWhenIdle);
@@ -141,7 +130,24 @@ void Shard::iterate() {
   transport_.follow_moves();
   transport_.follow_loans();
   if (now_ >= next_window_) balance();
-  if (now_ >= next_tick_) tick();
+  if (is_tick_due_ || (!ring_ticks_ && now_ >= next_tick_)) tick();
+}
+
+void Shard::wait_for_work() {
+  const Instant end = monotonic_now();
+  watch(end);
+  const Duration wait = time_to_wait(end);
+  const int errno_value = ring_->submit_and_wait(wait);
+  if (ring_->queued() == 0) transport_.on_submitted();
+  now_ = monotonic_now();
+  is_calm_ = now_ - end >= kQuietMax;
+  woken_late_ = std::max(now_ - end - wait, Duration::zero());
+  transport_.set_now(now_);
+  show_life();
+  if (errno_value != 0 && now_ >= next_warning_) {
+    next_warning_ = now_ + kWarningInterval;
+    log_error(system_error(errno_value, "wait on the ring").to_string());
+  }
 }
 
 // The engine's clock is read once per iteration, after the wait. This second reading, before it,
@@ -178,12 +184,15 @@ void Shard::watch_lag(Duration took, Instant end) {
   log_warn(text + "it gets no new connections; when all shards are late they are refused");
 }
 
-Duration Shard::time_to_wait(Instant now) const {
+Duration Shard::time_to_wait(Instant now) {
+  if (engine_.take_hurry() && transport_.has_quiet()) return Duration::zero();
   if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty() || woken_)
     return Duration::zero();
-  const Instant deadline = engine_.next_deadline();
-  Instant until = std::min({deadline, next_tick_, transport_.next_loan_deadline()});
-  if (transport_.has_quiet()) until = std::min(until, now + kQuietMax);
+  Instant until = std::min(engine_.next_deadline(), transport_.next_loan_deadline());
+  if (transport_.has_quiet() && is_calm_) until = std::min(until, now + kQuietMax);
+  // The ring's own timer ends the wait before that.
+  if (ring_ticks_ && until >= now + kTick) return uring::Ring::kForever;
+  if (!ring_ticks_) until = std::min(until, next_tick_);
   return until > now ? until - now : Duration::zero();
 }
 
@@ -238,6 +247,9 @@ void Shard::dispatch(const uring::Completion& completion) {
     case Op::kWake:
       woken_ = true;
       break;
+    case Op::kTick:
+      on_tick(completion);
+      break;
     default:
       transport_.on_completion(completion);
       break;
@@ -247,6 +259,19 @@ void Shard::dispatch(const uring::Completion& completion) {
 void Shard::arm_wake() {
   ring_->read(inbox_.waker().fd(), &wake_value_, sizeof wake_value_,
               uring::UserData{0, 1, static_cast<uint8_t>(Op::kWake)}.pack());
+}
+
+void Shard::arm_ticks() {
+  ring_->repeat_timer(kTick, uring::UserData{0, 1, static_cast<uint8_t>(Op::kTick)}.pack());
+}
+
+// A timer that is set once serves all waits: one of each wait's own, the next of its CPU, is
+// written to the hardware when the wait begins and again when it ends.
+void Shard::on_tick(const uring::Completion& completion) {
+  is_tick_due_ = true;
+  ring_ticks_ = completion.has_more();
+  constexpr int32_t kExpired = -ETIME;  // it ended because its completion found no room
+  if (!ring_ticks_ && completion.result == kExpired) arm_ticks();
 }
 
 void Shard::read_inbox() {
@@ -328,6 +353,8 @@ void Shard::balance() {
 }
 
 void Shard::tick() {
+  if (is_tick_due_) woken_late_ = std::max(woken_late_, now_ - next_tick_);
+  is_tick_due_ = false;
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();
   transport_.place_arrivals();

@@ -79,6 +79,8 @@ class Shard {
   size_t reap();
   void dispatch(const uring::Completion& completion);
   void arm_wake();
+  void arm_ticks();
+  void on_tick(const uring::Completion& completion);
   void read_inbox();
   void handle(ShardMessage& message);
   void tick();
@@ -87,7 +89,8 @@ class Shard {
   void watch_lag(Duration took, Instant end);
   void follow_memory();
   void balance();
-  Duration time_to_wait(Instant now) const;
+  Duration time_to_wait(Instant now);
+  void wait_for_work();
 
   const ShardOptions options_;
   Peers& peers_;
@@ -112,6 +115,8 @@ class Shard {
   Instant next_window_ = kNever;              // never: nothing is balanced
   overload::LagGate lag_gate_;
   Duration woken_late_{};  // by how much the latest wait was too long
+  bool is_calm_ = false;   // the latest wait was a long one
+  bool ring_ticks_ = false, is_tick_due_ = false;
   MemoryPressure memory_;
   Instant next_give_back_{};
   Instant now_{};

@@ -19,4 +19,7 @@ inline constexpr unsigned kSqeOffsetOptionValue = 48;
 // Gives a file of the fixed table a descriptor, Linux 6.8.
 inline constexpr uint8_t kOperationExportFile = 54;  // IORING_OP_FIXED_FD_INSTALL
 
+// A timer that goes on, Linux 6.4: a flag of IORING_OP_TIMEOUT.
+inline constexpr unsigned kTimeoutMultishot = 1U << 6U;  // IORING_TIMEOUT_MULTISHOT
+
 }  // namespace np::uring

@@ -23,7 +23,7 @@ constexpr uint8_t kAllowedOperations[] = {
     IORING_OP_NOP,          IORING_OP_ACCEPT,       IORING_OP_RECV,     IORING_OP_SEND,
     IORING_OP_SENDMSG,      IORING_OP_CONNECT,      IORING_OP_SHUTDOWN, IORING_OP_CLOSE,
     IORING_OP_ASYNC_CANCEL, IORING_OP_FILES_UPDATE, IORING_OP_POLL_ADD, IORING_OP_READ,
-    IORING_OP_URING_CMD,
+    IORING_OP_URING_CMD,    IORING_OP_TIMEOUT,
 };
 static_assert(IORING_CQE_F_BUFFER == 1 && IORING_CQE_F_MORE == 2 && IORING_CQE_BUFFER_SHIFT == 16,
               "Completion reads the flags without liburing's header");
@@ -39,6 +39,11 @@ constexpr uint8_t kAllowedSqeFlags =
 // WAITALL makes a short send a failure, which always completes; DONTWAIT keeps the ring from
 // waiting for the rest by itself.
 constexpr unsigned kQuietly = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL;
+
+__kernel_timespec timespec_of(Duration duration) {
+  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+  return {duration.count() / kNanosecondsPerSecond, duration.count() % kNanosecondsPerSecond};
+}
 
 int read_io_uring_disabled() {
   int value = 0;
@@ -367,21 +372,30 @@ int Ring::submit() {
   return result < 0 ? -result : 0;
 }
 
+void Ring::repeat_timer(Duration period, uint64_t user_data) {
+  period_ = timespec_of(period);
+  io_uring_sqe* sqe = next_sqe();
+  ::io_uring_prep_timeout(sqe, &period_, 0, kTimeoutMultishot);
+  sqe->user_data = user_data;
+}
+
 int Ring::submit_and_wait(Duration timeout) {
   ++submit_calls_;
-  const int64_t nanoseconds = timeout.count() < 0 ? 0 : timeout.count();
-  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-  __kernel_timespec wait{nanoseconds / kNanosecondsPerSecond, nanoseconds % kNanosecondsPerSecond};
-  io_uring_cqe* cqe = nullptr;
-  // Without a wait there is no timer to set.
-  const int result = nanoseconds == 0
-                         ? ::io_uring_submit_and_get_events(ring_.get())
-                         : ::io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &wait, nullptr);
+  const int result = enter(timeout);
   if (result >= 0 || result == -ETIME || result == -EINTR || result == -EBUSY ||
       result == -EAGAIN) {
     return 0;
   }
   return -result;
+}
+
+// Only a wait that may end by itself needs a timer.
+int Ring::enter(Duration timeout) {
+  if (timeout <= Duration::zero()) return ::io_uring_submit_and_get_events(ring_.get());
+  if (timeout == kForever) return ::io_uring_submit_and_wait(ring_.get(), 1);
+  __kernel_timespec wait = timespec_of(timeout);
+  io_uring_cqe* cqe = nullptr;
+  return ::io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &wait, nullptr);
 }
 
 bool Ring::has_overflow() const {

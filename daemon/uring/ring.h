@@ -10,6 +10,8 @@
 // addresses and numbers that describe an operation only until it is submitted (queued() == 0).
 #pragma once
 
+#include <linux/time_types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -104,8 +106,14 @@ class Ring {
   // connections are.
   void cancel(uint64_t target, uint64_t user_data);
 
-  // Submits everything queued and waits until a completion is there or `timeout` is over. Returns
-  // 0, or the errno of a failure that is not a timeout or an interruption.
+  // Completes after each `period`, with F_MORE as long as it goes on; without, and -EINVAL, when
+  // the kernel has no such timer (before Linux 6.4).
+  void repeat_timer(Duration period, uint64_t user_data);
+
+  static constexpr Duration kForever = Duration::max();
+  // Submits everything queued and waits until a completion is there or `timeout` is over. A wait
+  // with an end sets a timer of the kernel, which costs up to 3 us when it is the next one of the
+  // CPU. Returns 0, or the errno of a failure that is not a timeout or an interruption.
   int submit_and_wait(Duration timeout);
   // Operations prepared and not submitted yet.
   uint32_t queued() const;
@@ -125,10 +133,12 @@ class Ring {
   Result<void> open(const RingOptions& options);
   void probe_features();
   io_uring_sqe* next_sqe();
+  int enter(Duration timeout);
 
   std::unique_ptr<io_uring> ring_;
   RingFeatures features_;
   uint64_t submit_calls_ = 0;
+  __kernel_timespec period_{};  // of repeat_timer()
   bool sealed_ = false;
 };
 

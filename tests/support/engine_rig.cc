@@ -8,11 +8,12 @@ namespace np::test {
 using proxy::Action;
 using proxy::TransportEvent;
 
-Slice EngineRig::HeapBuffers::fill(std::string_view bytes) {
+Slice EngineRig::HeapBuffers::fill(std::string_view bytes, size_t buffer_bytes) {
+  buffer_bytes = std::max(buffer_bytes, bytes.size());
   auto* buffer = new Buffer;
   buffer->owner = this;
-  buffer->data = new char[bytes.size()];
-  buffer->size_bytes = static_cast<uint32_t>(bytes.size());
+  buffer->data = new char[buffer_bytes];
+  buffer->size_bytes = static_cast<uint32_t>(buffer_bytes);
   std::copy(bytes.begin(), bytes.end(), buffer->data);
   return {BufferRef(buffer), {buffer->data, bytes.size()}};
 }
@@ -106,10 +107,10 @@ void EngineRig::send_followed(Socket& socket, std::string_view bytes) {
   act();
 }
 
-void EngineRig::send_owned(Socket& socket, std::string_view bytes) {
+void EngineRig::send_owned(Socket& socket, std::string_view bytes, size_t buffer_bytes) {
   TransportEvent event;
   event.kind = TransportEvent::Kind::kReceived;
-  event.data = buffers_.fill(bytes);
+  event.data = buffers_.fill(bytes, buffer_bytes);
   engine_->on_transport(socket.id, event, now_, actions_);
   event.data = {};
   act();

@@ -55,8 +55,8 @@ class EngineRig {
   bool forget(Socket& socket, proxy::Accepted* accepted);
 
   void send(Socket& socket, std::string_view bytes);
-  // As from a shard's receive buffer: the engine may keep it.
-  void send_owned(Socket& socket, std::string_view bytes);
+  // As from a shard's receive buffer, of so many bytes if those are more: the engine may keep it.
+  void send_owned(Socket& socket, std::string_view bytes, size_t buffer_bytes = 0);
   // As send(), and the driver has more for the engine at hand.
   void send_followed(Socket& socket, std::string_view bytes);
   void finish(Socket& socket);
@@ -92,7 +92,7 @@ class EngineRig {
   explicit EngineRig(proxy::EngineConfig config);
   class HeapBuffers : public BufferOwner {
    public:
-    Slice fill(std::string_view bytes);
+    Slice fill(std::string_view bytes, size_t buffer_bytes = 0);
     void recycle(Buffer* buffer) override;
   };
   void act();

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of kind crowd: what idle connections, and connections that come and go, do to the active ones.
 Each round measures the active ones alone and then in the crowd. These and the origin go before the
-crowd on the CPU that they share: they stand for machines of their own."""
+crowd on the CPU that they share: they stand for machines of their own. So does the proxy on its
+CPU, since threads of the kernel keep it from others for 4 ms at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from go_first import goes_first, packets_go_first
 from .bench import Bench, Result, started
 from .loads import GROUP, LoadFailed, Run, arguments, errors_of
 from .measure import Span, measure
+from .origin import GROUP as ORIGIN
 from .origin import SPARE_FILES
 from .peers import Peer
 from .rows import Load, Row
@@ -77,12 +79,14 @@ def one_round(bench: Bench, peer: Peer, row: Row, rate: float | None) -> tuple[S
 
 
 @contextmanager
-def origin_first(bench: Bench) -> Iterator[None]:
+def all_first(bench: Bench, peers: list[Peer]) -> Iterator[None]:
+    """Everybody but the crowd."""
     with ExitStack() as until_the_end:
         for cpu in bench.sandbox.load_cpus:
             until_the_end.enter_context(packets_go_first(cpu))
-        for pid in bench.origin.pids():
-            until_the_end.enter_context(goes_first(pid))
+        for group in (ORIGIN, *(peer.name for peer in peers if peer.is_measured)):
+            for thread in bench.sandbox.threads(group):
+                until_the_end.enter_context(goes_first(thread))
         yield
 
 
@@ -90,7 +94,7 @@ def run_crowd(bench: Bench, row: Row) -> Result:
     result = Result(row, rate=bench.rate_of(row.load))
     if idle_count(bench, row) < row.size["idle"]:
         result.notes.append(f"{idle_count(bench, row)} idle connections: the limit of files allows no more")
-    with origin_first(bench), started(bench.contestants(row)) as peers:
+    with started(bench.contestants(row)) as peers, all_first(bench, peers):
         for number in range(bench.settings.rounds):
             for peer in peers:
                 sample, wrong = one_round(bench, peer, row, result.rate)

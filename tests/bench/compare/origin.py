@@ -50,9 +50,6 @@ class Origin:
         # "Active connections: ...", "server accepts handled requests", and then the numbers.
         return int(text.split("requests")[-1].split()[0])
 
-    def pids(self) -> list[int]:
-        return self._sandbox.pids(self._group)
-
     def end(self) -> None:
         self._sandbox.end(self._group)
 

@@ -63,6 +63,8 @@ class Sandbox:
                     # Beside our own ports, and many: new connections use them up.
                     "net/ipv4/ip_local_port_range": "24000 65000",
                     "net/ipv4/tcp_tw_reuse": "1",
+                    # Thousands that end in the same tick, a minute later, stop the machine for milliseconds.
+                    "net/ipv4/tcp_max_tw_buckets": "0",
                     "net/core/somaxconn": "16384"}
         for name, value in settings.items():
             subprocess.run(in_netns(netns, ["sh", "-c", f"echo '{value}' > /proc/sys/{name}"]), check=True)
@@ -95,6 +97,9 @@ class Sandbox:
 
     def pids(self, name: str) -> list[int]:
         return [int(pid) for pid in (self.group(name) / "cgroup.procs").read_text().split()]
+
+    def threads(self, name: str) -> list[int]:
+        return [int(thread) for thread in (self.group(name) / "cgroup.threads").read_text().split()]
 
     def end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         """Ends the group's processes, at last by force."""

@@ -72,6 +72,51 @@ TEST_F(EngineFlow, OnlySendsThatNothingWaitsForMayBeToldLate) {
   EXPECT_FALSE(reader->told_late);  // the endpoint may be paused for it
 }
 
+// Something has come behind a send that is told late: then it is wanted at once.
+TEST_F(EngineFlow, WhatComesToWaitForALateOneHurries) {
+  rig.use(policy);
+  const auto with_a_late_answer = [&](std::string_view request) -> Socket& {
+    auto [client, origin] = ask(request);
+    EXPECT_FALSE(rig.engine().take_hurry());
+    client->hold = true;
+    rig.send(*origin, kOk);
+    EXPECT_TRUE(client->told_late);
+    return *client;
+  };
+  // Another answer.
+  const std::string two = std::string(kGet) + kGet;
+  Socket& asks_twice = with_a_late_answer(two);
+  EXPECT_FALSE(rig.engine().take_hurry());
+  rig.send(*rig.upstreams().back(), kOk);
+  EXPECT_TRUE(rig.engine().take_hurry());
+  EXPECT_FALSE(rig.engine().take_hurry());
+  rig.release(asks_twice);
+  // A FIN: the connection ends behind it.
+  Socket& leaves = with_a_late_answer(kGet);
+  EXPECT_FALSE(rig.engine().take_hurry());
+  rig.finish(leaves);
+  EXPECT_TRUE(rig.engine().take_hurry());
+  rig.release(leaves);
+  EXPECT_TRUE(leaves.closed);
+}
+
+// As from a shard: a short answer holds a large receive buffer, and the next request waits for it.
+TEST_F(EngineFlow, WhoFindsNoRoomBehindALateOneHurries) {
+  rig.use(policy);
+  auto [client, origin] = ask(std::string(kGet) + kGet);
+  client->hold = true;
+  const std::string body(4000, 'b');
+  const std::string answer =
+      "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  (void)rig.take(*origin);
+  rig.send_owned(*origin, answer, 32 * 1024);
+  ASSERT_TRUE(client->told_late);
+  EXPECT_EQ(rig.take(*origin), "");
+  EXPECT_TRUE(rig.engine().take_hurry());
+  rig.release(*client);
+  EXPECT_THAT(rig.take(*origin), StartsWith("GET /x"));
+}
+
 // What a connection received in several pieces goes out in one send.
 TEST_F(EngineFlow, PiecesThatAreFollowedGoOutTogether) {
   rig.use(policy);

@@ -281,6 +281,9 @@ bool Engine::give_up(ConnectionId, Lent*, Instant, ActionList&) {
   return false;
 }
 void Engine::closed_on_the_way(const Lent&) {}
+bool Engine::take_hurry() {
+  return false;
+}
 
 Instant Engine::next_deadline() const {
   Instant next = kNever;

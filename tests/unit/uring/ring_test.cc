@@ -255,6 +255,21 @@ TEST(Ring, WaitsNoLongerThanAsked) {
   EXPECT_EQ(ring->submit_and_wait(-1s), 0);
 }
 
+TEST(Ring, ATimerThatGoesOnEndsWaitsWithoutAnEnd) {
+  const auto ring = make_ring();
+  ring->repeat_timer(10ms, 7);
+  const Instant before = monotonic_now();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(ring->submit_and_wait(Ring::kForever), 0);
+    std::array<Completion, 4> got;
+    ASSERT_EQ(ring->reap(got), 1U);
+    EXPECT_EQ(got[0].user_data, 7U);
+    EXPECT_EQ(got[0].result, -ETIME);
+    EXPECT_TRUE(got[0].has_more());
+  }
+  EXPECT_GE(monotonic_now() - before, 29ms);
+}
+
 TEST(Ring, CancelRacesWithCompletion) {
   const auto ring = make_ring();
   for (int i = 0; i < 500; ++i) {
