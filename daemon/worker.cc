@@ -133,7 +133,6 @@ Result<void> serve(const Options& options) {
   admin->open();
   if (probes) probes->start();
   telemetry->start();
-  memory->start();
 
   CounterBoard counters(*pool, *link, *watch, ejections, *telemetry);
   SupervisorLifecycle lifecycle;
@@ -164,6 +163,7 @@ Result<void> serve(const Options& options) {
   // Policy first: connections that waited for this worker must not be served without it.
   NP_TRY(control.start());
   NP_TRY(pool->start());
+  memory->start();
   // The flag outlives a worker that drained; this one takes connections.
   link->set_live_flag(kernel::LiveFlag::kDrain, false);
   NP_TRY(link->ready());

@@ -100,6 +100,7 @@ void MemoryWatch::start() {
   log_info("memory limit: " +
            (limit_.bytes == 0 ? "none found" : bytes_text(limit_.bytes) + ", " + limit_.source) +
            (thresholds_ ? "" : "; its thresholds are off"));
+  trend_ = {};  // what the process was built from is no trend
   thread_ = std::thread(&MemoryWatch::run, this);
 }
 

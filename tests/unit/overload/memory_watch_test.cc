@@ -125,6 +125,18 @@ TEST_F(MemoryWatchTest, ItsThreadLooks) {
   EXPECT_EQ(watch->signal().read().stage, MemoryStage::kReset);
 }
 
+// A process grows while it is built: as fast as a flood, and it ends.
+TEST_F(MemoryWatchTest, WhatItGrewByBeforeItsStartIsNoTrend) {
+  const auto watch = make(100);
+  set_resident(40);
+  watch->start();
+  for (int i = 0; i < 100 && watch->state().used_bytes != 40 * kMebibyte; ++i) ::usleep(20'000);
+  const MemoryState state = watch->state();
+  EXPECT_EQ(state.used_bytes, 40 * kMebibyte);
+  EXPECT_EQ(state.bytes_per_second, 0U);
+  EXPECT_EQ(state.stage, MemoryStage::kNormal);
+}
+
 TEST_F(MemoryWatchTest, OfThisProcess) {
   MemoryWatchOptions options;
   const auto watch = MemoryWatch::create(options).value();
