@@ -96,9 +96,10 @@ endfunction()
 
 # np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT]): each TEST() is one ctest
 # entry. HOT: the test's own code is optimized too. Sanitized, a whole program is one entry, because
-# each start of one takes longer than most tests; what it counted is in gtest/NAME.xml.
+# each start of one takes longer than most tests; what it counted is in gtest/NAME.xml. APART: a suite
+# that forks, and so has to be where no other test has left a thread.
 function(np_test name)
-  cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT;APART" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
@@ -112,15 +113,23 @@ function(np_test name)
   endif()
   np_together(${name})
   if(NP_SANITIZE)
-    add_test(NAME ${ARG_LABEL}.${name}
-             COMMAND ${name} --gtest_output=xml:${CMAKE_BINARY_DIR}/gtest/${name}.xml)
-    # The long ones first.
-    set_tests_properties(${ARG_LABEL}.${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600
-                         COST ${ARG_TIMEOUT})
+    set(others "*")
+    if(ARG_APART)
+      set(others "-${ARG_APART}.*")
+      np_whole_test(${name}.${ARG_APART} ${ARG_LABEL} ${ARG_TIMEOUT} ${name} "${ARG_APART}.*")
+    endif()
+    np_whole_test(${name} ${ARG_LABEL} ${ARG_TIMEOUT} ${name} "${others}")
     return()
   endif()
   gtest_discover_tests(${name} TEST_PREFIX ${ARG_LABEL}. DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+endfunction()
+
+function(np_whole_test entry label cost program filter)
+  add_test(NAME ${label}.${entry} COMMAND ${program} --gtest_filter=${filter}
+           --gtest_output=xml:${CMAKE_BINARY_DIR}/gtest/${entry}.xml)
+  # The long ones first.
+  set_tests_properties(${label}.${entry} PROPERTIES LABELS ${label} TIMEOUT 600 COST ${cost})
 endfunction()
 
 # np_script_test(NAME LABEL e2e COMMAND program args...): one ctest entry.

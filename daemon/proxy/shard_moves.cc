@@ -48,7 +48,9 @@ std::optional<ConnectionId> ShardMoves::lend(const ConnectTarget& wanted, Instan
   if (wanted.source_pod) key.source = wanted.source_ip;
   Pool* pool = core_.pools_.find(key);
   Connection* oldest = pool == nullptr ? nullptr : pool->idle.front();
-  if (oldest == nullptr || pool->retired || oldest->touched) return std::nullopt;
+  if (oldest == nullptr || pool->retired || oldest->touched || oldest->has_output()) {
+    return std::nullopt;
+  }
   if (now - oldest->idle_since < core_.limits_.lend_idle_after) return std::nullopt;
   core_.begin_step(now, actions);
   core_.take_idle(*pool, *oldest);

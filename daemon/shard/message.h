@@ -79,6 +79,7 @@ struct PodSocketReady {
 struct AskForIdle {
   uint32_t shard = 0;
   SlotLife life;
+  Instant give_up;  // it dials then: an answer would find nobody
   proxy::ConnectTarget target;
 };
 // The answer; without a descriptor there was none to spare.

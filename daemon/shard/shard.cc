@@ -135,6 +135,7 @@ void Shard::iterate() {
 
 void Shard::wait_for_work() {
   const Instant end = monotonic_now();
+  wait_began_ = end;
   watch(end);
   const Duration wait = time_to_wait(end);
   const int errno_value = ring_->submit_and_wait(wait);
@@ -185,7 +186,8 @@ void Shard::watch_lag(Duration took, Instant end) {
 }
 
 Duration Shard::time_to_wait(Instant now) {
-  if (engine_.take_hurry() && transport_.has_quiet()) return Duration::zero();
+  const bool hurries = engine_.take_hurry() || transport_.is_leaving();
+  if (hurries && transport_.has_quiet()) return Duration::zero();
   if (transport_.has_deferred() || transport_.has_work() || !accepts_.empty() || woken_)
     return Duration::zero();
   Instant until = std::min(engine_.next_deadline(), transport_.next_loan_deadline());
@@ -213,6 +215,7 @@ void Shard::gather() {
   for (int round = 0; taken >= kKernelBatch && round < kGatherRounds; ++round) {
     if (buffers_->maintain()) count(options_.counters->buffer_grown);
     (void)ring_->submit_and_wait(Duration::zero());
+    if (ring_->queued() == 0) transport_.on_submitted();
     taken = reap();
   }
 }
@@ -353,7 +356,10 @@ void Shard::balance() {
 }
 
 void Shard::tick() {
-  if (is_tick_due_) woken_late_ = std::max(woken_late_, now_ - next_tick_);
+  // What was late because this shard worked is in the length of that iteration already.
+  if (is_tick_due_) {
+    woken_late_ = std::max(woken_late_, now_ - std::max(next_tick_, wait_began_));
+  }
   is_tick_due_ = false;
   next_tick_ = now_ + kTick;
   transport_.check_deadlines();

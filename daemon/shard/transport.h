@@ -113,6 +113,8 @@ class Transport {
   void follow_loans();
   // When that is to be called at the latest.
   Instant next_loan_deadline() const { return asked_.empty() ? kNever : asked_.front().give_up; }
+  // A client from which nothing is received any more waits for its last send.
+  bool is_leaving() const { return is_leaving_; }
   // Once per tick: clients that came and found no place, records that found no room in an inbox.
   void place_arrivals();
 
@@ -230,6 +232,7 @@ class Transport {
   std::vector<SlotLife> active_;  // some of those who had it
   std::vector<uint32_t> shares_;  // of these, while a plan is made
   std::vector<ClientMove> moves_;
+  bool is_leaving_ = false;
   std::deque<AskedLoan> asked_;  // front: longest ago
   std::vector<Lending> lendings_;
   std::vector<AdoptConnection> arrivals_;

@@ -5,7 +5,10 @@
 // is none, and when nobody answers in time. Who is asked takes one from its engine, ends the
 // receive, and gives its descriptor away. What the endpoint sends meanwhile, or its FIN, is either
 // received here, and then the connection is not lent, or it stays in the socket for the other one.
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "base/check.h"
@@ -18,6 +21,12 @@ namespace {
 // request wait that a connect would have served.
 constexpr Duration kLoanPatience = std::chrono::milliseconds(5);
 
+// What came on the way was said to nobody's request: it must not become the answer to the next one.
+bool has_come(int fd) {
+  char byte = 0;
+  return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
+}
+
 }  // namespace
 
 // ---- who asks --------------------------------------------------------------------------------
@@ -28,7 +37,7 @@ void Transport::ask_lender(uint32_t slot, const proxy::ConnectTarget& target) {
   rare(socket).target = std::make_unique<proxy::ConnectTarget>(target);
   ++socket.in_flight;
   ShardMessage letter;
-  letter.emplace<AskForIdle>() = {options_.shard, life, target};
+  letter.emplace<AskForIdle>() = {options_.shard, life, now_ + kLoanPatience, target};
   const bool is_late = env_.peers.status[target.lender].late.load(std::memory_order_relaxed);
   const bool is_sent = !is_late && env_.peers.inboxes[target.lender]->try_push(std::move(letter));
   const Instant give_up = is_sent ? now_ + kLoanPatience : now_;
@@ -45,12 +54,15 @@ void Transport::take_loan(LentSocket loan) {
                                   [&](const AskedLoan& one) { return one.life == loan.life; });
   const bool is_wanted =
       asked != asked_.end() && sockets_.at(asked->life.slot).stage == Stage::kAttached;
-  if (loan.fd.is_open() && !is_wanted) env_.engine.closed_on_the_way(loan.lent);
+  if (loan.fd.is_open() && (!is_wanted || has_come(loan.fd.get()))) {
+    env_.engine.closed_on_the_way(loan.lent);
+    loan.fd.reset();
+  }
   if (asked == asked_.end()) return;  // too late; the descriptor closes
   asked_.erase(asked);
   const uint32_t slot = loan.life.slot;
   Socket& socket = sockets_.at(slot);
-  if (!loan.fd.is_open() || !is_wanted) return dial_instead(slot);
+  if (!loan.fd.is_open()) return dial_instead(slot);
   --socket.in_flight;
   install(slot, loan.fd.release());
   socket.opened = true;
@@ -94,6 +106,7 @@ void Transport::follow_loans() {
 // ---- who is asked ----------------------------------------------------------------------------
 
 void Transport::lend(const AskForIdle& ask) {
+  if (now_ >= ask.give_up) return;  // this shard was held up
   const Lending lending{{}, ask.shard, ask.life};
   const auto connection = env_.engine.lend(ask.target, now_, actions_);
   perform();

@@ -71,6 +71,7 @@ bool Transport::begin_moves(uint32_t busy, const Balance::Plan& plan) {
 }
 
 void Transport::follow_moves() {
+  is_leaving_ = false;
   for (size_t i = 0; i < moves_.size();) {
     if (follow(moves_[i])) {
       ++i;
@@ -103,7 +104,10 @@ bool Transport::follow(ClientMove& move) {
     return !is_late;
   }
   // The receive, its cancellation and the last send have ended, nothing waits in line.
-  if (rest != proxy::ClientRest::kNow || socket->in_flight > 0) return true;
+  if (rest != proxy::ClientRest::kNow || socket->in_flight > 0) {
+    is_leaving_ = is_leaving_ || socket->send_quiet;
+    return true;
+  }
   if (socket->file.fixed) {
     export_file(slot);
     return true;
