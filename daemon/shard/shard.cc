@@ -25,8 +25,11 @@ constexpr int kGatherRounds = 64;
 // pod that opens thousands.
 constexpr size_t kAcceptsWhenBusy = 4;
 constexpr size_t kAcceptsWhenIdle = 64;
-// Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick().
-constexpr Duration kTick = std::chrono::milliseconds(40);
+// Bounds the age of the heartbeat (100 ms at most) and of everything checked by tick(). A wait
+// without an end is known to have been too long by the tick that it missed: where a small lag is to
+// be noticed, ticks are a quarter of it.
+constexpr Duration kTick = std::chrono::milliseconds(40), kTickMin = std::chrono::milliseconds(5);
+constexpr int kTicksPerLag = 4;
 // How late the engine is told of a send that nothing waits for, if nothing else happens: by a shard
 // that works all the time with its next tick, since a short wait costs more than what it tells.
 constexpr Duration kQuietMax = std::chrono::milliseconds(1);
@@ -36,6 +39,11 @@ constexpr Duration kSlowIteration = std::chrono::milliseconds(100);
 constexpr Duration kGiveBackEvery = std::chrono::seconds(1);
 constexpr Duration kGiveBackEveryAtRefuse = std::chrono::milliseconds(50);
 constexpr Duration kWarningInterval = std::chrono::seconds(10);
+
+Duration tick_for(Duration lag) {
+  if (lag <= Duration::zero()) return kTick;
+  return std::clamp(lag / kTicksPerLag, kTickMin, kTick);
+}
 
 proxy::EngineConfig engine_config(const ShardOptions& options, bool can_borrow) {
   proxy::EngineConfig config;
@@ -68,6 +76,7 @@ Result<std::unique_ptr<Shard>> Shard::create(ShardOptions options, Peers& peers)
 Shard::Shard(const ShardOptions& options, Peers& peers, std::unique_ptr<uring::BufferRing> buffers,
              std::unique_ptr<uring::Ring> ring, uring::Waker waker)
     : options_(options),
+      tick_(tick_for(options.overload_lag)),
       peers_(peers),
       inbox_(std::move(waker), kInboxCapacity),
       records_(options.records),
@@ -135,14 +144,15 @@ void Shard::iterate() {
 
 void Shard::wait_for_work() {
   const Instant end = monotonic_now();
-  wait_began_ = end;
   watch(end);
   const Duration wait = time_to_wait(end);
   const int errno_value = ring_->submit_and_wait(wait);
   if (ring_->queued() == 0) transport_.on_submitted();
   now_ = monotonic_now();
   is_calm_ = now_ - end >= kQuietMax;
-  woken_late_ = std::max(now_ - end - wait, Duration::zero());
+  // A wait without an end should have ended with the tick, whether that has been reaped or not.
+  const Instant until = wait == uring::Ring::kForever ? std::max(next_tick_, end) : end + wait;
+  woken_late_ = std::max(now_ - until, Duration::zero());
   transport_.set_now(now_);
   show_life();
   if (errno_value != 0 && now_ >= next_warning_) {
@@ -193,7 +203,7 @@ Duration Shard::time_to_wait(Instant now) {
   Instant until = std::min(engine_.next_deadline(), transport_.next_loan_deadline());
   if (transport_.has_quiet() && is_calm_) until = std::min(until, now + kQuietMax);
   // The ring's own timer ends the wait before that.
-  if (ring_ticks_ && until >= now + kTick) return uring::Ring::kForever;
+  if (ring_ticks_ && until >= now + tick_) return uring::Ring::kForever;
   if (!ring_ticks_) until = std::min(until, next_tick_);
   return until > now ? until - now : Duration::zero();
 }
@@ -265,7 +275,7 @@ void Shard::arm_wake() {
 }
 
 void Shard::arm_ticks() {
-  ring_->repeat_timer(kTick, uring::UserData{0, 1, static_cast<uint8_t>(Op::kTick)}.pack());
+  ring_->repeat_timer(tick_, uring::UserData{0, 1, static_cast<uint8_t>(Op::kTick)}.pack());
 }
 
 // A timer that is set once serves all waits: one of each wait's own, the next of its CPU, is
@@ -356,12 +366,8 @@ void Shard::balance() {
 }
 
 void Shard::tick() {
-  // What was late because this shard worked is in the length of that iteration already.
-  if (is_tick_due_) {
-    woken_late_ = std::max(woken_late_, now_ - std::max(next_tick_, wait_began_));
-  }
   is_tick_due_ = false;
-  next_tick_ = now_ + kTick;
+  next_tick_ = now_ + tick_;
   transport_.check_deadlines();
   transport_.place_arrivals();
   transport_.show_held(thread_cpu_ns());

@@ -93,6 +93,7 @@ class Shard {
   void wait_for_work();
 
   const ShardOptions options_;
+  const Duration tick_;
   Peers& peers_;
   ShardInbox inbox_;
   FlowSlots records_;
@@ -114,7 +115,6 @@ class Shard {
   std::vector<Balance::Standing> standings_;  // of all shards
   Instant next_window_ = kNever;              // never: nothing is balanced
   overload::LagGate lag_gate_;
-  Instant wait_began_{};
   Duration woken_late_{};  // by how much the latest wait was too long
   bool is_calm_ = false;   // the latest wait was a long one
   bool ring_ticks_ = false, is_tick_due_ = false;
