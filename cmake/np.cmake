@@ -96,8 +96,8 @@ endfunction()
 
 # np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT]): each TEST() is one ctest
 # entry. HOT: the test's own code is optimized too. Sanitized, a whole program is one entry, because
-# each start of one takes longer than most tests; what it counted is in gtest/NAME.xml. APART: a suite
-# that forks, and so has to be where no other test has left a thread.
+# each start of one takes longer than most tests; what it counted is in gtest/*.xml. APART: a suite that
+# forks, each test of which stays a process of its own: no other one may have left a thread.
 function(np_test name)
   cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT;APART" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -116,7 +116,9 @@ function(np_test name)
     set(others "*")
     if(ARG_APART)
       set(others "-${ARG_APART}.*")
-      np_whole_test(${name}.${ARG_APART} ${ARG_LABEL} ${ARG_TIMEOUT} ${name} "${ARG_APART}.*")
+      gtest_discover_tests(${name} TEST_PREFIX ${ARG_LABEL}. TEST_FILTER "${ARG_APART}.*"
+                           DISCOVERY_TIMEOUT 60 XML_OUTPUT_DIR ${CMAKE_BINARY_DIR}/gtest
+                           PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
     endif()
     np_whole_test(${name} ${ARG_LABEL} ${ARG_TIMEOUT} ${name} "${others}")
     return()
