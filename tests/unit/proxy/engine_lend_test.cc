@@ -53,6 +53,12 @@ class EngineLend : public ::testing::Test {
     pass(milliseconds(20));
     return upstream;
   }
+  // The socket that asks gets what `here` keeps.
+  void borrow(Socket& asking) {
+    proxy::Lent lent;
+    ASSERT_TRUE(here.give_up(*here.to_lend(asking.target), &lent));
+    there.lend(asking, &lent);
+  }
   void pass(Duration time) {
     here.advance(time);
     there.advance(time);
@@ -208,9 +214,7 @@ TEST_F(EngineLend, ItsAgeAndItsRequestsComeAlong) {
   kept();
   Socket& client = ask(there);
   Socket& asking = latest(there);
-  proxy::Lent lent;
-  ASSERT_TRUE(here.give_up(*here.to_lend(asking.target), &lent));
-  there.lend(asking, &lent);
+  borrow(asking);
   answer(there, client, asking);
   EXPECT_TRUE(asking.closed);  // its second request was its last one
 }
@@ -232,9 +236,7 @@ TEST_F(EngineLend, AStaleOneIsNotTheEndOfARequest) {
   kept();
   Socket& client = ask(there);
   Socket& asking = latest(there);
-  proxy::Lent lent;
-  ASSERT_TRUE(here.give_up(*here.to_lend(asking.target), &lent));
-  there.lend(asking, &lent);
+  borrow(asking);
   there.fail(asking);
   Socket& fresh = latest(there);
   ASSERT_NE(&fresh, &asking);

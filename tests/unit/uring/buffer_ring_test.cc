@@ -129,8 +129,9 @@ TEST_F(BufferRingTest, ACancelledReceiveAlwaysEnds) {
       held_.clear();
       step();
     }
-    ASSERT_TRUE(ended_) << i;
+    EXPECT_TRUE(ended_) << i;
     held_.clear();
+    if (!ended_) break;  // the writer has to be joined
   }
   stop = true;
   char rest[4096];
