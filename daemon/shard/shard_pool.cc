@@ -183,6 +183,7 @@ ShardOptions ShardPool::Impl::shard_options(uint32_t index, uint32_t descriptors
   options.buffers.buffer_bytes = limits.receive_buffer_bytes;
   options.buffers.initial = limits.receive_buffers_initial;
   options.buffers.max = limits.receive_buffers_max;
+  options.buffers.window = limits.receive_buffers_window;
   options.close_flush_max = limits.close_flush_max;
   options.balance = limits.balance;
   const size_t share = options_.flow_records.size() / options_.workers;

@@ -47,6 +47,7 @@ struct ShardLimits {
   uint32_t receive_buffer_bytes = 32768;
   uint32_t receive_buffers_initial = 256;  // power of two
   uint32_t receive_buffers_max = 2048;     // power of two; 64 MiB per shard
+  uint32_t receive_buffers_window = 64;    // in the kernel's hands at a time: 2 MiB stay in caches
   uint32_t submit_entries = 1024;
   uint32_t completion_entries = 8192;
   uint32_t pod_port_tries = 16;  // R26

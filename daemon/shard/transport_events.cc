@@ -155,7 +155,7 @@ void Transport::on_receive_error(uint32_t slot, int32_t result) {
 }
 
 void Transport::rearm_starved() {
-  if (starved_.empty() || env_.buffers.in_kernel() == 0) return;
+  if (starved_.empty() || env_.buffers.free() == 0) return;
   for (const SlotLife& life : starved_) {
     Socket* socket = sockets_.find(life.slot, life.generation);
     if (socket == nullptr || socket->receive != Receive::kStarved) continue;

@@ -27,12 +27,14 @@ Result<std::unique_ptr<BufferRing>> BufferRing::create(Ring& ring,
                                                        const BufferRingOptions& options) {
   constexpr uint32_t kEntriesMax = 32768;  // of the kernel
   const auto is_power_of_two = [](uint32_t value) { return (value & (value - 1)) == 0; };
-  if (options.initial == 0 || options.initial > options.max || options.max > kEntriesMax ||
-      !is_power_of_two(options.initial) || !is_power_of_two(options.max)) {
+  if (options.initial == 0 || options.window == 0 || options.initial > options.max ||
+      options.max > kEntriesMax || !is_power_of_two(options.initial) ||
+      !is_power_of_two(options.max)) {
     return Error{ErrorCode::kInvalid, "make a buffer ring",
-                 "initial and max must be powers of two, initial <= max <= 32768", ""};
+                 "initial and max must be powers of two, initial <= max <= 32768, window > 0", ""};
   }
   std::unique_ptr<BufferRing> self(new BufferRing(options));
+  self->spare_.reserve(options.max);
   self->entries_bytes_ = sizeof(io_uring_buf) * options.max;
   void* entries = map_anonymous(self->entries_bytes_);
   if (entries == nullptr) return system_error(errno, "map a buffer ring");
@@ -68,7 +70,7 @@ BufferRef BufferRing::take(const Completion& completion, uint32_t holder) {
 
 void BufferRing::recycle(Buffer* buffer) {
   --held_[buffer->holder];
-  offer(buffer);
+  spare_.push_back(buffer);
 }
 
 void BufferRing::offer(Buffer* buffer) {
@@ -82,7 +84,11 @@ void BufferRing::offer(Buffer* buffer) {
 }
 
 bool BufferRing::maintain() {
-  const bool grown = in_kernel_ < options_.initial / kLowWaterShare && grow();
+  const bool grown = free() < options_.initial / kLowWaterShare && grow();
+  while (in_kernel_ < options_.window && !spare_.empty()) {
+    offer(spare_.back());
+    spare_.pop_back();
+  }
   if (tail_ != published_tail_) {
     io_uring_smp_store_release(&entries_->tail, tail_);
     published_tail_ = tail_;
@@ -122,7 +128,7 @@ bool BufferRing::grow() {
     buffer.data = added.memory + static_cast<size_t>(i) * options_.buffer_bytes;
     buffer.size_bytes = options_.buffer_bytes;
     buffer.id = total_++;
-    offer(&buffer);
+    spare_.push_back(&buffer);
   }
   return true;
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -84,7 +85,56 @@ TEST_F(BufferRingTest, RecyclesForEver) {
   EXPECT_EQ(text_, sent);
   EXPECT_FALSE(ended_);
   EXPECT_EQ(buffers_->total(), 4U);  // never grew
-  EXPECT_EQ(buffers_->in_kernel(), 4U);
+  EXPECT_EQ(buffers_->free(), 4U);
+}
+
+// However many there are: what is used in turn stays small.
+TEST(BufferRing, TheKernelHasAWindowOfThemTheLastUsedFirst) {
+  auto ring = Ring::create({}).value();
+  BufferRingOptions options;
+  options.buffer_bytes = 4096;
+  options.initial = options.max = 64;
+  options.window = 2;
+  auto buffers = BufferRing::create(*ring, options).value();
+  ASSERT_TRUE(ring->seal().has_value());
+  ASSERT_TRUE(ring->enable().has_value());
+  int fds[2] = {-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+  const Fd near(fds[0]), far(fds[1]);
+  ring->receive_multishot({near.get(), false}, buffers->group(), 1);
+  std::set<const char*> used;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(::send(far.get(), "x", 1, 0), 1);
+    (void)buffers->maintain();
+    EXPECT_EQ(buffers->in_kernel(), 2U);
+    EXPECT_EQ(buffers->free(), 64U);
+    EXPECT_EQ(ring->submit_and_wait(20ms), 0);
+    std::array<Completion, 1> got;
+    ASSERT_EQ(ring->reap(got), 1U);
+    used.insert(buffers->take(got[0], kHolder).get()->data);
+  }
+  EXPECT_EQ(used.size(), 2U);
+  // Two pieces in one step are more than it has: the receive ends, nothing is lost.
+  const std::string much(3 * 4096, 'm');
+  ASSERT_EQ(::send(far.get(), much.data(), much.size(), 0), 3 * 4096);
+  size_t received = 0;
+  bool has_ended = false;
+  while (received < much.size()) {
+    (void)buffers->maintain();
+    ASSERT_EQ(ring->submit_and_wait(20ms), 0);
+    std::array<Completion, 8> got;
+    const size_t count = ring->reap(got);
+    ASSERT_GT(count, 0U);
+    for (size_t i = 0; i < count; ++i) {
+      if (got[i].has_buffer()) (void)buffers->take(got[i], kHolder);
+      if (got[i].result > 0) received += static_cast<size_t>(got[i].result);
+      if (got[i].has_more()) continue;
+      EXPECT_EQ(got[i].result, -ENOBUFS);
+      has_ended = true;
+      ring->receive_multishot({near.get(), false}, buffers->group(), 1);
+    }
+  }
+  EXPECT_TRUE(has_ended);
 }
 
 TEST_F(BufferRingTest, GrowsWhileReadersHoldAndEndsAtTheLimit) {
@@ -183,12 +233,12 @@ TEST_F(BufferRingTest, CopiesOfAReferenceKeepTheBuffer) {
   ASSERT_EQ(held_.size(), 1U);
   BufferRef copy = held_[0];
   held_.clear();
-  EXPECT_EQ(buffers_->in_kernel(), 3U);
+  EXPECT_EQ(buffers_->free(), 3U);
   EXPECT_EQ(buffers_->held(kHolder), 1U);
   EXPECT_EQ(buffers_->available(), 15U);
   EXPECT_EQ(std::string(copy.get()->data, 3), "abc");
   copy = BufferRef();
-  EXPECT_EQ(buffers_->in_kernel(), 4U);
+  EXPECT_EQ(buffers_->free(), 4U);
   EXPECT_EQ(buffers_->held(kHolder), 0U);
   EXPECT_EQ(buffers_->available(), 16U);
 }
