@@ -207,7 +207,13 @@ class Rows(unittest.TestCase):
         self.assertIn("keepalive-32", [row.id for row in quick])
         self.assertLess(len(quick), 8)
         self.assertEqual([row.id for row in chosen_rows(parse(["--rows", "^crowd$"]))], ["crowd"])
-        self.assertEqual(settings_of(parse(["--seconds", "1", "--rounds", "2"]), 100).rounds, 2)
+        by_id = {row.id: row for row in rows.ROWS}
+        shortened = settings_of(parse(["--seconds", "1", "--rounds", "2"]), 100)
+        self.assertEqual({shortened.rounds_of(row) for row in rows.ROWS}, {2})
+        full = settings_of(parse([]), 100)
+        self.assertEqual(full.rounds_of(by_id["keepalive-32"]), 5)
+        self.assertEqual(full.rounds_of(by_id["crowd"]), 5)
+        self.assertEqual(full.rounds_of(by_id["routes-100"]), 3)
 
     def test_only_full_runs_are_kept(self) -> None:
         for shortened in (["--quick"], ["--rows", "x"], ["--rounds", "1"], ["--seconds", "1"]):

@@ -27,7 +27,7 @@ def run_load_row(bench: Bench, row: Row) -> Result:
     """Rounds interleaved, A B C A B C: what the machine does meanwhile falls on all."""
     result = Result(row, rate=bench.rate_of(row.load))
     with started(bench.contestants(row)) as peers:
-        for _ in range(bench.settings.rounds):
+        for _ in range(bench.settings.rounds_of(row)):
             for peer in peers:
                 result.add(peer.label, measure(bench.sandbox, peer, bench.origin, row.load, result.rate,
                                                bench.settings.span(row), bench.load_cpus(row)))

@@ -26,10 +26,14 @@ class Settings:
     headline: Span
     others: Span
     files: int
+    axis_rounds: int  # of a row that only varies one thing
     earlier: Path | None = None  # programs of another build, which then takes part too
 
     def span(self, row: Row) -> Span:
         return self.headline if row.headline else self.others
+
+    def rounds_of(self, row: Row) -> int:
+        return self.axis_rounds if row.kind == "load" and not row.headline else self.rounds
 
 
 @dataclass

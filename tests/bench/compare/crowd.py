@@ -95,7 +95,7 @@ def run_crowd(bench: Bench, row: Row) -> Result:
     if idle_count(bench, row) < row.size["idle"]:
         result.notes.append(f"{idle_count(bench, row)} idle connections: the limit of files allows no more")
     with started(bench.contestants(row)) as peers, all_first(bench, peers):
-        for number in range(bench.settings.rounds):
+        for number in range(bench.settings.rounds_of(row)):
             for peer in peers:
                 sample, wrong = one_round(bench, peer, row, result.rate)
                 result.add(peer.label, sample)

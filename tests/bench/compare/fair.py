@@ -19,7 +19,7 @@ def run_fair_share(bench: Bench, row: Row) -> Result:
     scene.setUp()
     try:
         fair_share.prepare(scene)
-        for _ in range(bench.settings.rounds):
+        for _ in range(bench.settings.rounds_of(row)):
             reports = fair_share.one_round(scene, row.size["seconds"], row.size["connections"])
             alone, beside, past = (reports[name]["latency_us"]["p99"] for name in (QUIET, BESIDE, PAST))
             result.add(OURS, {"p99_us": beside, "alone_p99_us": alone, "times_alone": beside / alone,

@@ -26,9 +26,9 @@ from .rows import ROWS, Row
 from .sandbox import Sandbox
 from .table import block
 
-FULL = (5, Span(3, 10), Span(1, 5))
+FULL = (5, 3, Span(3, 10), Span(1, 4))
 OUR_PRIORITY = -15
-QUICK = (3, Span(0.5, 2), Span(0.5, 2))
+QUICK = (3, 3, Span(0.5, 2), Span(0.5, 2))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -36,8 +36,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the rows of every day, below 3 minutes")
     parser.add_argument("--rows", metavar="REGEX", help="only rows whose name this finds; --list names them")
     parser.add_argument("--list", action="store_true", help="name the rows")
-    parser.add_argument("--rounds", type=int, help="how often each contestant is measured (5; quick 3)")
-    parser.add_argument("--seconds", type=float, help="of each round (10, axes 5; quick 2)")
+    parser.add_argument("--rounds", type=int, help="how often each contestant is measured (5, axes 3; quick 3)")
+    parser.add_argument("--seconds", type=float, help="of each round (10, axes 4; quick 2)")
     parser.add_argument("--json", metavar="FILE",
                         help="results for tracking; - for the output, instead of the table")
     parser.add_argument("--write-docs", action="store_true",
@@ -64,11 +64,11 @@ def chosen_rows(options: argparse.Namespace) -> list[Row]:
 
 
 def settings_of(options: argparse.Namespace, files: int) -> Settings:
-    rounds, headline, others = QUICK if options.quick else FULL
+    rounds, axis_rounds, headline, others = QUICK if options.quick else FULL
     if options.seconds:
         headline = others = Span(min(headline.warm_seconds, options.seconds), options.seconds)
     earlier = options.earlier.resolve() / "bin" if options.earlier else None
-    return Settings(options.rounds or rounds, headline, others, files, earlier)
+    return Settings(options.rounds or rounds, headline, others, files, options.rounds or axis_rounds, earlier)
 
 
 def layout() -> tuple[list[int], list[int]]:

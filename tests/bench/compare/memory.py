@@ -29,7 +29,7 @@ def one_round(bench: Bench, peer: Peer, row: Row) -> Sample:
 
 def run_memory(bench: Bench, row: Row) -> Result:
     result = Result(row)
-    for _ in range(bench.settings.rounds):
+    for _ in range(bench.settings.rounds_of(row)):
         for peer in bench.contestants(row):
             with started([peer]):
                 result.add(peer.label, one_round(bench, peer, row))

@@ -91,7 +91,7 @@ def contestants(bench: Bench, row: Row, place: Node) -> list[Peer]:
 def run_pods(bench: Bench, row: Row) -> Result:
     result = Result(row)
     with node(bench) as place, started(contestants(bench, row, place)) as peers:
-        for _ in range(bench.settings.rounds):
+        for _ in range(bench.settings.rounds_of(row)):
             for peer in peers:
                 result.add(peer.label, measure(bench.sandbox, peer, place.origin, row.load, None,
                                                bench.settings.span(row)))

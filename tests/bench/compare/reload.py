@@ -63,7 +63,7 @@ def one_round(bench: Bench, peer: Peer, row: Row, rate: float | None, to_new: bo
 def run_reload(bench: Bench, row: Row) -> Result:
     result = Result(row, rate=bench.rate_of(row.load))
     with started(bench.contestants(row)) as peers:
-        for number in range(bench.settings.rounds):
+        for number in range(bench.settings.rounds_of(row)):
             for peer in peers:
                 result.add(peer.label, one_round(bench, peer, row, result.rate, to_new=number % 2 == 0))
     return result
