@@ -70,6 +70,30 @@ function(np_together name)
   endif()
 endfunction()
 
+# np_hot(NAME): code that requests run through. A release learns from a training run which of it is used how
+# (tools/release): what follows each other lies together, and what is called often is inlined across files.
+set(NP_PROFILE "" CACHE STRING "of hot code: generate, use (what generate left in this build folder), or empty")
+function(np_hot name)
+  if(NOT NP_PROFILE)
+    return()
+  endif()
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    message(FATAL_ERROR "NP_PROFILE needs g++")
+  endif()
+  # Not through ccache: a profile fits the very object that made it.
+  set_target_properties(${name} PROPERTIES C_COMPILER_LAUNCHER "" CXX_COMPILER_LAUNCHER "")
+  if(NP_PROFILE STREQUAL "generate")
+    target_compile_options(${name} PRIVATE -fprofile-generate)
+    target_link_options(${name} PUBLIC -fprofile-generate)
+  elseif(NP_PROFILE STREQUAL "use")
+    target_compile_options(${name} PRIVATE -fprofile-use -fprofile-correction -Wno-missing-profile -flto=auto)
+    # What g++ 12 suspects of inlined lengths when it optimizes at the end, it has not said of the files.
+    target_link_options(${name} PUBLIC -flto=auto -Wno-stringop-overread -Wno-stringop-overflow)
+  else()
+    message(FATAL_ERROR "NP_PROFILE is \"${NP_PROFILE}\": generate, use or nothing")
+  endif()
+endfunction()
+
 # np_library(NAME SOURCES a.cc... [PUBLIC dep...] [PRIVATE dep...] [COLD])
 # Headers are found from daemon/ ("http/codec.h") and from the top ("policy/model.h", "bpf/abi/...").
 function(np_library name)

@@ -33,7 +33,7 @@ std::string service_of_called(const RequestTexts& texts) {
   return with_namespace(first_label(texts.host), namespace_of(texts.host));
 }
 
-std::string_view cut(std::string_view text) {
+std::string_view as_told(std::string_view text) {
   return text.substr(0, kClientTextBytesMax);
 }
 
@@ -49,9 +49,9 @@ int64_t to_us(Duration duration) {
 
 std::string url_of(const RequestTexts& texts) {
   std::string url = "http://";
-  url.append(cut(texts.authority));
+  url.append(as_told(texts.authority));
   if (texts.path.empty() || texts.path.front() != '/') return url;
-  return url.append(cut(texts.path));
+  return url.append(as_told(texts.path));
 }
 
 class TagWriter {
@@ -73,12 +73,12 @@ void add_common_tags(const Record& record, std::string_view node, Span& span) {
   TagWriter tags(span);
   tags.add("component", "proxy");
   tags.add("node_id", node);
-  tags.add("http.method", cut(texts.method));
+  tags.add("http.method", as_told(texts.method));
   tags.add("http.url", url_of(texts));
   tags.add("http.protocol", texts.protocol);
   tags.add("http.status_code", number(report.status));
-  tags.add_if("user_agent", cut(texts.user_agent));
-  tags.add_if("guid:x-request-id", cut(texts.request_id));
+  tags.add_if("user_agent", as_told(texts.user_agent));
+  tags.add_if("guid:x-request-id", as_told(texts.request_id));
   tags.add("request_size", number(report.request_bytes));
   tags.add("response_size", number(report.response_bytes));
   const std::string flags = response_flags(report, texts);

@@ -24,8 +24,8 @@ namespace np::test {
 
 class Origin {
  public:
-  Origin() {
-    listener_ = std::move(shard::open_listener(*SocketAddress::parse("127.0.0.1:0"))).value();
+  explicit Origin(const char* bind = "127.0.0.1:0") {
+    listener_ = std::move(shard::open_listener(*SocketAddress::parse(bind))).value();
     address_ = shard::local_address(listener_.get()).value();
     acceptor_ = std::thread([this] { accept_all(); });
   }
