@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
-from compare import docs_writer, loads, measuring, render, rows, table, values  # noqa: E402
+from compare import docs_writer, loads, measuring, musts, render, rows, table, values  # noqa: E402
 from compare.axes import AXES, add_added_latency, notes_of  # noqa: E402
 from compare.bench import Result  # noqa: E402
 from compare.checking import Check, stall_percentile  # noqa: E402
@@ -247,6 +247,28 @@ class Telling(unittest.TestCase):
         self.assertTrue(any("NOISE: other work used up to 9 %" in note for note in notes), notes)
         self.assertTrue(any("(nginx)" in note and "15 %" in note for note in notes), notes)
         self.assertIn("nginx: 4 requests had no right answer", notes)
+
+    def test_what_must_hold(self) -> None:
+        found = Result(rows.Row("latency-50", ""))
+        for p99, nginx, haproxy in ((100.0, 200.0, 90.0), (100.0, 210.0, 80.0), (100.0, 190.0, 125.0)):
+            for label, value in ((rows.OURS, p99), ("nginx", nginx), ("haproxy", haproxy)):
+                found.add(label, {"p99_us": value})
+        memory = Result(rows.Row("idle-memory", ""))
+        memory.add(rows.OURS, {"idle_user": 600.0})
+        failed = Result(rows.Row("crowd", ""), failed=True)
+        failed.add(rows.OURS, {"times_alone": 1.0})
+        lines = musts.must_table([found, memory, failed]).splitlines()
+        self.assertEqual(lines[2:], [
+            "| latency-50 | p99 | <= 1 x the best peer | 1.11 [0.80 1.25] haproxy | no |",
+            "| idle-memory | user bytes per idle connection | <= 1024 | 600 [600 600] | yes |"])
+        self.assertEqual(musts.must_table([result()]), "")
+
+    def test_musts_are_of_rows_and_figures_that_exist(self) -> None:
+        by_id = {row.id: row for row in rows.ROWS}
+        for must in musts.MUSTS:
+            self.assertIn(must.key, [metric.key for metric in values.METRICS])
+            known = (None, musts.BEST, *by_id[must.row].others, by_id[must.row].baseline_title)
+            self.assertIn(must.against, known)
 
     def test_a_failed_row_is_shown_as_one(self) -> None:
         failed = Result(rows.Row("one", "a row"), notes=["RuntimeError: it fell over"], failed=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from nodeproxy import ROOT
 
 from .bench import Result
+from .musts import must_table
 from .table import block
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -18,7 +19,7 @@ END = "<!-- end of results -->"
 def results_text(conditions: dict[str, str], results: list[Result]) -> str:
     told = [f"* {name}: {value}" for name, value in conditions.items()]
     blocks = [f"```\n{block(result)}```\n" for result in results]
-    return "\n".join([*told, "", *blocks])
+    return "\n".join([*told, "", must_table(results), *blocks])
 
 
 def replaced(page: str, text: str) -> str:

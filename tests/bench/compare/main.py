@@ -21,6 +21,7 @@ from .bench import Bench, Result, Settings
 from .checking import check_generator
 from .docs_writer import write_docs
 from .measure import Span
+from .musts import must_table
 from .report import as_json
 from .rows import ROWS, Row
 from .sandbox import Sandbox
@@ -118,6 +119,7 @@ def measure_all(options: argparse.Namespace, rows: list[Row]) -> bool:
             results.append(run_row(bench, row))
             print(block(results[-1]), file=table, flush=True)
     failed = [result.row.id for result in results if result.failed]
+    print(must_table(results), file=table)
     print(f"{len(results)} rows in {time.monotonic() - started:.0f} s; failed: {', '.join(failed) or 'none'}",
           file=table)
     if options.json:
