@@ -13,7 +13,7 @@ namespace {
 // Of each text that a client chooses (of paths it is Envoy's max_path_tag_length): the trace book
 // keeps thousands of spans.
 constexpr size_t kClientTextBytesMax = 256;
-constexpr uint16_t kServerError = 500;
+constexpr uint16_t kServerErrorStatus = 500;
 
 std::string with_namespace(std::string_view name, std::string_view ns) {
   std::string text(name);
@@ -120,7 +120,7 @@ Span begin_span(const Record& record, Duration unix_offset, Instant from) {
   span.trace_low = report.trace.trace_low;
   span.is_sampled = report.trace.sampled;
   span.is_debug = report.trace.debug;
-  span.is_error = report.is_failure || report.status >= kServerError;
+  span.is_error = report.is_failure || report.status >= kServerErrorStatus;
   span.name = record.texts.route.empty() ? "default-route" : record.texts.route;
   span.start_unix_us = to_us(from.time_since_epoch() + unix_offset);
   // Zipkin: a duration is positive.
@@ -138,16 +138,16 @@ std::string trace_id_text(uint64_t high, uint64_t low) {
 }
 
 bool parse_trace_id(std::string_view text, uint64_t& high, uint64_t& low) {
-  constexpr size_t kDigits = 16;
+  constexpr size_t kHexDigits = 16;
   constexpr int kHex = 16;
-  if (text.size() != kDigits && text.size() != 2 * kDigits) return false;
+  if (text.size() != kHexDigits && text.size() != 2 * kHexDigits) return false;
   const auto read = [](std::string_view part, uint64_t& value) {
     const auto end = std::from_chars(part.data(), part.data() + part.size(), value, kHex);
     return end.ec == std::errc() && end.ptr == part.data() + part.size();
   };
   high = 0;
-  if (text.size() > kDigits && !read(text.substr(0, kDigits), high)) return false;
-  return read(text.substr(text.size() - kDigits), low);
+  if (text.size() > kHexDigits && !read(text.substr(0, kHexDigits), high)) return false;
+  return read(text.substr(text.size() - kHexDigits), low);
 }
 
 std::vector<KeptSpan> kept(const SpanBatch& batch) {

@@ -28,7 +28,7 @@ void be_a_client(uint16_t port) {
 // Policy is loaded rarely, and then it is large and must be in effect within a second.
 void load_large_policy() {
   constexpr int kRoutes = 5000;
-  std::string yaml = std::string(kOriginPolicy) + kPlainRoutes;
+  std::string yaml = std::string(kOriginPolicy) + kNoRoutesYet;
   for (int i = 0; i < kRoutes; ++i) {
     yaml += "  - {match: [{uri: {exact: /route/" + std::to_string(i) +
             "}}], route: [{destination: {host: origin.internal}}]}\n";
@@ -37,7 +37,7 @@ void load_large_policy() {
   set_placeholder(yaml, "ORIGIN", "9080");
   const auto snapshot = compile_text(yaml);
   std::printf("a policy of %zu routes\n", snapshot->routes.size());
-  NP_CHECK(snapshot->routes.size() > kRoutes);
+  NP_CHECK(snapshot->routes.size() >= kRoutes);
 }
 
 void run(bool has_every_feature) {

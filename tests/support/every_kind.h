@@ -42,7 +42,7 @@ spec:
   - {address: 127.0.0.2, ports: {http: ORIGIN}}
 ---
 )";
-inline constexpr char kPlainRoutes[] = R"(
+inline constexpr char kNoRoutesYet[] = R"(
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: front}
@@ -50,6 +50,8 @@ spec:
   hosts: ["*"]
   gateways: [front]
   http:
+)";
+inline constexpr char kPlainRoutes[] = R"(
   - {match: [{uri: {exact: /first}}], route: [{destination: {host: origin.internal}}]}
   - {route: [{destination: {host: origin.internal}}]}
 )";
@@ -184,8 +186,8 @@ class KindsStage {
     Fd socket = shard::open_listener(*SocketAddress::parse("0.0.0.0:0")).value();
     const SocketAddress bind = shard::local_address(socket.get()).value();
     port = bind.port;
-    std::string yaml =
-        std::string(kOriginPolicy) + (has_every_feature ? kEveryFeature : kPlainRoutes);
+    std::string yaml = kOriginPolicy;
+    yaml += has_every_feature ? kEveryFeature : std::string(kNoRoutesYet) + kPlainRoutes;
     const std::string from = origin.address();
     set_placeholder(yaml, "GATEWAY", std::to_string(port));
     set_placeholder(yaml, "ORIGIN", from.substr(from.rfind(':') + 1));
