@@ -55,7 +55,7 @@ inline constexpr char kPlainRoutes[] = R"(
   - {match: [{uri: {exact: /first}}], route: [{destination: {host: origin.internal}}]}
   - {route: [{destination: {host: origin.internal}}]}
 )";
-inline constexpr char kEveryFeature[] = R"(
+inline constexpr char kFeaturePolicies[] = R"(
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: origin}
@@ -68,13 +68,16 @@ spec:
       http: {http2MaxRequests: 1000, http1MaxPendingRequests: 1000}
     outlierDetection: {consecutive5xxErrors: 5, interval: 10s, baseEjectionTime: 30s}
 ---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: front}
+apiVersion: nodeproxy.dev/v1
+kind: RateLimit
+metadata: {name: origin}
 spec:
-  hosts: ["*"]
-  gateways: [front]
-  http:
+  services: [{host: origin.internal}]
+  rules:
+  - {name: by-address, countBy: [{caller: ip}], bucket: {requests: 100000000, per: 1s}}
+---
+)";
+inline constexpr char kFeatureRoutes[] = R"(
   - {match: [{uri: {exact: /first}}], route: [{destination: {host: origin.internal}}]}
   - {match: [{uri: {regex: "/items/[0-9]+"}, headers: {x-user: {exact: test}}}],
      route: [{destination: {host: origin.internal}}]}
@@ -88,14 +91,6 @@ spec:
     headers:
       request: {set: {x-one: one, x-two: two}, remove: [x-gone]}
       response: {set: {x-three: three}, add: {x-four: four}}
----
-apiVersion: nodeproxy.dev/v1
-kind: RateLimit
-metadata: {name: origin}
-spec:
-  services: [{host: origin.internal}]
-  rules:
-  - {name: by-address, countBy: [{caller: ip}], bucket: {requests: 100000000, per: 1s}}
 )";
 
 inline constexpr char kBrowserLines[] =
@@ -187,7 +182,9 @@ class KindsStage {
     const SocketAddress bind = shard::local_address(socket.get()).value();
     port = bind.port;
     std::string yaml = kOriginPolicy;
-    yaml += has_every_feature ? kEveryFeature : std::string(kNoRoutesYet) + kPlainRoutes;
+    if (has_every_feature) yaml += kFeaturePolicies;
+    yaml += kNoRoutesYet;
+    yaml += has_every_feature ? kFeatureRoutes : kPlainRoutes;
     const std::string from = origin.address();
     set_placeholder(yaml, "GATEWAY", std::to_string(port));
     set_placeholder(yaml, "ORIGIN", from.substr(from.rfind(':') + 1));
