@@ -252,6 +252,9 @@ TEST(BufferRing, RefusesOddSizes) {
   options.initial = 64;
   options.max = 32;
   EXPECT_FALSE(BufferRing::create(*ring, options).has_value());
+  options.max = 64;
+  options.window = 0;
+  EXPECT_FALSE(BufferRing::create(*ring, options).has_value());
 }
 
 }  // namespace
