@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "base/check.h"
 
@@ -13,6 +14,15 @@ namespace {
 // Entries of slices that are gone are erased from this many on. A queue that is never empty, as
 // that of a client which always pipelines one more request, would keep them for ever.
 constexpr size_t kSpentMax = 64;
+// The first piece that waits makes room for as many. Of most queues nothing ever waits; one that
+// has to hold pieces gets there in one step, not in one allocation for each time the number of
+// pieces doubles.
+constexpr size_t kFirstSlices = 8;
+
+void push_piece(std::vector<Slice>& slices, Slice slice) {
+  if (slices.capacity() == 0) slices.reserve(kFirstSlices);
+  slices.push_back(std::move(slice));
+}
 
 void drop_spent(std::vector<Slice>& slices, size_t& first) {
   if (first <= kSpentMax || first * 2 <= slices.size()) return;
@@ -64,7 +74,7 @@ void ByteQueue::append(const Slice& slice, BlockPool& blocks) {
     return;
   }
   tail_ = nullptr;
-  slices_.push_back(slice);
+  push_piece(slices_, slice);
   bytes_ += slice.bytes.size();
   charged_ += slice.owner.get()->size_bytes;
 }
@@ -75,7 +85,7 @@ void ByteQueue::append_copy(std::string_view bytes, BlockPool& blocks) {
       BufferRef block = blocks.take();
       tail_ = block.get();
       tail_used_ = 0;
-      slices_.push_back({std::move(block), {tail_->data, 0}});
+      push_piece(slices_, {std::move(block), {tail_->data, 0}});
       charged_ += tail_->size_bytes;
     }
     const size_t n = std::min<size_t>(bytes.size(), tail_->size_bytes - tail_used_);
@@ -135,7 +145,7 @@ void Pipe::append(const Slice& slice, bool copy, BlockPool& blocks) {
   unsent_ += slice.bytes.size();
   if (!copy && slice.owner && slice.bytes.size() > ByteQueue::kCopyLimitBytes) {
     tail_ = nullptr;
-    slices_.push_back(slice);
+    push_piece(slices_, slice);
     return;
   }
   std::string_view bytes = slice.bytes;
@@ -144,7 +154,7 @@ void Pipe::append(const Slice& slice, bool copy, BlockPool& blocks) {
       BufferRef block = blocks.take();
       tail_ = block.get();
       tail_used_ = 0;
-      slices_.push_back({std::move(block), {tail_->data, 0}});
+      push_piece(slices_, {std::move(block), {tail_->data, 0}});
     } else if (next_ == slices_.size()) {
       // A slice that was handed out must not grow: another one in the same block, which is still
       // here because the last slice is kept. A block per piece would let 1-byte chunks pin 4 KiB
