@@ -21,6 +21,11 @@ macro(np_global_settings)
     set(CMAKE_C_COMPILER_LAUNCHER ${NP_CCACHE})
     set(CMAKE_CXX_COMPILER_LAUNCHER ${NP_CCACHE})
   endif()
+  # What every server CPU since 2009 has: heads are read 16 bytes at a time with it. The build for the thread
+  # sanitizer goes without, so that its tests see the portable code.
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND NOT NP_SANITIZE STREQUAL "thread")
+    add_compile_options(-march=x86-64-v2)
+  endif()
   if(NP_SANITIZE STREQUAL "address")
     add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
     add_link_options(-fsanitize=address,undefined)

@@ -30,7 +30,12 @@ constexpr char ascii_lower(char c) {
 // Of two texts of the same size.
 bool has_same_letters(const char* a, const char* b, size_t size);
 inline bool equals_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && has_same_letters(a.data(), b.data(), a.size());
+  if (a.size() != b.size()) return false;
+  if (a.empty()) return true;
+  // The size and the first letter tell most names apart. A letter's case is one bit.
+  constexpr unsigned kCaseBit = 0x20;
+  const auto first = static_cast<unsigned>(a.front() ^ b.front());
+  return (first & ~kCaseBit) == 0 && has_same_letters(a.data(), b.data(), a.size());
 }
 
 // The first field with that name, or null.

@@ -1,108 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/grammar.h"
 
-#include <array>
-#include <cstring>
-
 #include "base/field.h"
 
 namespace np::http {
 namespace {
 
-enum CharClass : uint8_t {
-  kTokenChar = kTokenClass,
-  kTargetChar = 2,
-  kHostChar = 4,
-  kAddressChar = 8
-};
-
 constexpr bool contains(std::string_view set, char c) {
   return set.find(c) != std::string_view::npos;
 }
 
-constexpr std::array<uint8_t, 256> make_classes() {
-  std::array<uint8_t, 256> classes{};
-  for (int i = 0x21; i < 0x7f; ++i) {
-    const char c = static_cast<char>(i);
-    const bool digit = c >= '0' && c <= '9';
-    const bool hex_letter = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    unsigned bits = 0;
-    if (digit || letter || contains("!#$%&'*+-.^_`|~", c)) bits |= kTokenChar;
-    if (!contains("\"<>#", c)) bits |= kTargetChar;
-    // RFC 3986 reg-name. Percent-encoding is left out: the same name in two spellings would be two
-    // names for policy.
-    if (digit || letter || contains("-._~!$&'()*+,;=", c)) bits |= kHostChar;
-    if (digit || hex_letter || contains(":.", c)) bits |= kAddressChar;
-    classes[static_cast<size_t>(i)] = static_cast<uint8_t>(bits);
+template <typename Rule>
+constexpr ByteSet make_set(Rule rule) {
+  ByteSet set;
+  for (uint8_t byte = 0x21; byte < 0x7f; ++byte) {
+    if (rule(static_cast<char>(byte))) set.add(byte);
   }
-  return classes;
+  return set;
 }
 
-bool is_of(char c, CharClass wanted) {
-  return (kCharClasses[static_cast<uint8_t>(c)] & wanted) != 0;
+constexpr bool is_alphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-bool consists_of(std::string_view text, CharClass wanted) {
-  for (const char c : text) {
-    if (!is_of(c, wanted)) return false;
-  }
-  return true;
-}
+constexpr ByteSet kTargetBytes = make_set([](char c) { return !contains("\"<>#", c); });
+// RFC 3986 reg-name. Percent-encoding is left out: the same name in two spellings would be two
+// names for policy.
+constexpr ByteSet kHostBytes =
+    make_set([](char c) { return is_alphanumeric(c) || contains("-._~!$&'()*+,;=", c); });
+constexpr ByteSet kAddressBytes = make_set([](char c) {
+  const bool is_hex = is_alphanumeric(c) && (c | 0x20) <= 'f';
+  return is_hex || contains(":.", c);
+});
 
-bool is_value_char(char c) {
-  const auto byte = static_cast<uint8_t>(c);
-  return (byte >= 0x20 && byte != 0x7f) || byte == '\t';
-}
-
-// Whether any of eight bytes is below 0x20 or is 0x7f: the usual word-parallel tests.
-bool has_control_byte(uint64_t word) {
-  constexpr uint64_t kOnes = ~0ULL / 255;
-  constexpr uint64_t kHighs = kOnes * 0x80;
-  const uint64_t below = (word - kOnes * 0x20) & ~word & kHighs;
-  const uint64_t del = word ^ (kOnes * 0x7f);
-  return (below | ((del - kOnes) & ~del & kHighs)) != 0;
+bool consists_of(std::string_view text, const ByteSet& wanted) {
+  return good_bytes(text, wanted) == text.size();
 }
 
 const char* find_port_fault(std::string_view port) {
-  if (port.empty() || port.size() > 5 || !consists_of(port, kAddressChar)) return "bad_port";
+  if (port.empty() || port.size() > 5 || !consists_of(port, kAddressBytes)) return "bad_port";
   uint64_t number = 0;
   return parse_length(port, number) && number <= 65535 ? nullptr : "bad_port";
 }
 
 }  // namespace
 
-constexpr std::array<uint8_t, 256> kCharClasses = make_classes();
+constexpr ByteSet kTokenBytes =
+    make_set([](char c) { return is_alphanumeric(c) || contains("!#$%&'*+-.^_`|~", c); });
 
 bool is_token(std::string_view text) {
-  for (const char c : text) {
-    if (!is_token_char(c)) return false;
-  }
-  return !text.empty();
+  return !text.empty() && consists_of(text, kTokenBytes);
 }
 
 bool is_field_value(std::string_view text) {
-  size_t i = 0;
-  for (; i + sizeof(uint64_t) <= text.size(); i += sizeof(uint64_t)) {
-    uint64_t word = 0;
-    std::memcpy(&word, text.data() + i, sizeof(word));
-    if (!has_control_byte(word)) continue;
-    for (const char c : text.substr(i, sizeof(word))) {
-      if (!is_value_char(c)) return false;
-    }
-  }
-  for (; i < text.size(); ++i) {
-    if (!is_value_char(text[i])) return false;
-  }
-  return true;
+  return good_bytes(text, ValueBytes()) == text.size();
 }
 
 bool is_target_char(char c) {
-  return is_of(c, kTargetChar);
+  return kTargetBytes.contains(c);
 }
 
 bool is_target(std::string_view text) {
-  return !text.empty() && consists_of(text, kTargetChar);
+  return !text.empty() && consists_of(text, kTargetBytes);
 }
 
 const char* find_authority_fault(std::string_view text, PortRule port) {
@@ -111,10 +70,10 @@ const char* find_authority_fault(std::string_view text, PortRule port) {
   if (text.starts_with('[')) {
     const size_t bracket = text.find(']');
     if (bracket == std::string_view::npos || bracket < 3) return "bad_host";
-    if (!consists_of(text.substr(1, bracket - 1), kAddressChar)) return "bad_host";
+    if (!consists_of(text.substr(1, bracket - 1), kAddressBytes)) return "bad_host";
     host_size = bracket + 1;
   } else {
-    while (host_size < text.size() && is_of(text[host_size], kHostChar)) ++host_size;
+    host_size = good_bytes(text, kHostBytes);
     if (host_size == 0) return "bad_host";
   }
   if (host_size == text.size()) return port == PortRule::kRequired ? "bad_port" : nullptr;

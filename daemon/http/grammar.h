@@ -3,18 +3,17 @@
 // functions over bytes. Used by the h1 reader and writer; any thread.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string_view>
 
+#include "http/byte_scan.h"
+
 namespace np::http {
 
-// Which of grammar.cc's character classes a byte is in.
-extern const std::array<uint8_t, 256> kCharClasses;
-// tchar, inline because every byte of every field name passes here.
-inline constexpr uint8_t kTokenClass = 1;
+// tchar
+extern const ByteSet kTokenBytes;
 inline bool is_token_char(char c) {
-  return (kCharClasses[static_cast<uint8_t>(c)] & kTokenClass) != 0;
+  return kTokenBytes.contains(c);
 }
 // 1*tchar
 bool is_token(std::string_view text);

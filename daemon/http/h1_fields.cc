@@ -13,32 +13,42 @@ namespace {
 // More names than this in Connection are no honest message, and would cost names times fields.
 constexpr size_t kConnectionNamesMax = 32;
 
-// One line without its CRLF, which follows it in memory.
 struct Line {
   Field field;
   std::string_view raw_value;  // blanks included
+  std::string_view whole;      // with its CRLF
 };
 
-Verdict split_line(std::string_view text, Line& line) {
-  size_t name_size = 0;
-  while (name_size < text.size() && is_token_char(text[name_size])) ++name_size;
-  const char stop = name_size < text.size() ? text[name_size] : '\0';
-  if (stop != ':') {
-    const bool is_blank = stop == ' ' || stop == '\t';
-    if (is_blank) return refuse(name_size == 0 ? "leading_blank" : "blank_before_colon");
-    return refuse("bad_field_name");
-  }
-  if (name_size == 0) return refuse("empty_field_name");
-  line.field.name = text.substr(0, name_size);
-  line.raw_value = text.substr(name_size + 1);
-  if (!is_field_value(line.raw_value)) return refuse("bad_field_value");
-  line.field.value = trim_blanks(line.raw_value);
-  return kAccepted;
+bool is_blank(char c) {
+  return c == ' ' || c == '\t';
 }
 
-// As we would write it, so that its bytes can be sent on as they are.
-bool is_written_so(const Line& line) {
-  return line.raw_value.size() == line.field.value.size() + 1 && line.raw_value.front() == ' ';
+Verdict refuse_name(char stop, size_t name_size) {
+  if (is_blank(stop)) return refuse(name_size == 0 ? "leading_blank" : "blank_before_colon");
+  return refuse("bad_field_name");
+}
+
+// Takes the first line off `lines`. Neither a name nor a value can hold a CR, so the first one that
+// a LF follows ends the line; there is one, as the scanner saw.
+Verdict take_line(std::string_view& lines, Line& line) {
+  const std::string_view from_here = lines;
+  const size_t name_size = good_bytes(lines, kTokenBytes);
+  const char stop = lines[name_size];
+  if (stop != ':') return refuse_name(stop, name_size);
+  if (name_size == 0) return refuse("empty_field_name");
+  line.field.name = lines.substr(0, name_size);
+  lines.remove_prefix(name_size + 1);
+  const size_t value_size = good_bytes(lines, ValueBytes());
+  if (!lines.substr(value_size).starts_with("\r\n")) return refuse("bad_field_value");
+  line.raw_value = lines.substr(0, value_size);
+  // As we would write it, so that its bytes can be sent on as they are.
+  line.field.is_line =
+      lines.front() == ' ' &&
+      (value_size == 1 || (!is_blank(lines[1]) && !is_blank(lines[value_size - 1])));
+  line.field.value = line.field.is_line ? line.raw_value.substr(1) : trim_blanks(line.raw_value);
+  lines.remove_prefix(value_size + 2);
+  line.whole = from_here.substr(0, from_here.size() - lines.size());
+  return kAccepted;
 }
 
 Verdict note_connection(std::string_view value, HeadMemory& memory, FieldSummary& summary) {
@@ -86,18 +96,37 @@ void note_te(std::string_view value, FieldSummary& summary) {
   }
 }
 
+// Whether a parser of HTTP/1 acts on it: all others are only passed on.
+bool is_about_framing(FieldKind kind) {
+  switch (kind) {
+    case FieldKind::kConnection:
+    case FieldKind::kHopByHop:
+    case FieldKind::kTransferEncoding:
+    case FieldKind::kContentLength:
+    case FieldKind::kUpgrade:
+      return true;
+    case FieldKind::kOther:
+    case FieldKind::kTe:
+    case FieldKind::kHost:
+    case FieldKind::kExpect:
+      return false;
+  }
+  return true;
+}
+
 Verdict sort_line(const Line& line, Section section, HeadMemory& memory, FieldSummary& summary) {
   FieldKind kind = classify_field(line.field.name);
   if (section == Section::kTrailers) {
-    if (is_allowed_in_trailers(line.field.name)) memory.fields.push_back(line.field);
+    const Field field{line.field.name, line.field.value};
+    if (is_allowed_in_trailers(field.name)) memory.fields.push_back(field);
     return kAccepted;
   }
   const bool is_request_only = kind == FieldKind::kHost || kind == FieldKind::kExpect;
   if (is_request_only && section == Section::kResponseHead) kind = FieldKind::kOther;
+  if (is_about_framing(kind)) add_framing_line(line.whole, memory);
   switch (kind) {
     case FieldKind::kOther:
       memory.fields.push_back(line.field);
-      memory.fields.back().is_line = is_written_so(line);
       break;
     case FieldKind::kConnection:
       return note_connection(line.field.value, memory, summary);
@@ -140,17 +169,24 @@ void remove_connection_names(HeadMemory& memory) {
 
 }  // namespace
 
+void add_framing_line(std::string_view line, HeadMemory& memory) {
+  std::vector<std::string_view>& pieces = memory.framing_lines;
+  if (!pieces.empty() && pieces.back().data() + pieces.back().size() == line.data()) {
+    pieces.back() = {pieces.back().data(), pieces.back().size() + line.size()};
+  } else {
+    pieces.push_back(line);
+  }
+}
+
 Verdict read_fields(std::string_view lines, Section section, HeadMemory& memory,
                     FieldSummary& summary) {
   memory.fields.clear();
   memory.connection_names.clear();
+  Line line;
   while (!lines.empty()) {
-    const size_t line_feed = lines.find('\n');  // there is one: the scanner saw it
-    Line line;
-    Verdict verdict = split_line(lines.substr(0, line_feed - 1), line);
+    Verdict verdict = take_line(lines, line);
     if (!verdict.is_refused()) verdict = sort_line(line, section, memory, summary);
     if (verdict.is_refused()) return verdict;
-    lines.remove_prefix(line_feed + 1);
   }
   remove_connection_names(memory);
   memory.head.fields = memory.fields;

@@ -50,8 +50,12 @@ struct FieldSummary {
 enum class Section : uint8_t { kRequestHead, kResponseHead, kTrailers };
 
 // `lines` are whole lines, each ended by CRLF, without the blank one. Fills memory.fields with the
-// end-to-end fields (in trailers: those that may be passed on) and `summary` with the rest.
+// end-to-end fields (in trailers: those that may be passed on) and `summary` with the rest, and
+// adds to memory.framing_lines.
 Verdict read_fields(std::string_view lines, Section section, HeadMemory& memory,
                     FieldSummary& summary);
+
+// Appends to the last piece where `line` lies behind it.
+void add_framing_line(std::string_view line, HeadMemory& memory);
 
 }  // namespace np::http

@@ -7,17 +7,32 @@
 namespace np::http {
 namespace {
 
-// The first line without its CRLF; removes it from `bytes`.
-std::string_view take_start_line(std::string_view& bytes) {
-  const size_t line_feed = bytes.find('\n');
-  const std::string_view line = bytes.substr(0, line_feed - 1);
-  bytes.remove_prefix(line_feed + 1);
+std::string_view without_line_end(std::string_view line) {
+  line.remove_suffix(2);
   return line;
 }
 
-std::string_view without_blank_line(std::string_view bytes) {
-  bytes.remove_suffix(2);
-  return bytes;
+// What a whole head consists of. The start line comes without its CRLF.
+struct HeadParts {
+  std::string_view start_line;
+  std::string_view field_lines;
+  std::string_view blank_line;
+};
+
+HeadParts split_head(std::string_view bytes, HeadMemory& memory) {
+  const size_t start_size = bytes.find('\n') + 1;
+  const size_t fields_size = bytes.size() - start_size - 2;
+  memory.framing_lines.clear();
+  add_framing_line(bytes.substr(0, start_size), memory);
+  return {bytes.substr(0, start_size - 2), bytes.substr(start_size, fields_size),
+          bytes.substr(start_size + fields_size)};
+}
+
+Verdict read_field_lines(const HeadParts& parts, Section section, HeadMemory& memory,
+                         FieldSummary& summary) {
+  const Verdict verdict = read_fields(parts.field_lines, section, memory, summary);
+  add_framing_line(parts.blank_line, memory);
+  return verdict;
 }
 
 // HTTP/DIGIT.DIGIT
@@ -218,12 +233,12 @@ RequestKind kind_of_method(std::string_view method) {
 Verdict check_request_line(std::string_view line, const H1Limits& limits, HeadMemory& memory) {
   memory.head = Head{};
   HeadFacts unused;
-  return read_request_line(take_start_line(line), limits, memory, unused);
+  return read_request_line(without_line_end(line), limits, memory, unused);
 }
 
 Verdict check_status_line(std::string_view line, HeadMemory& memory) {
   memory.head = Head{};
-  return read_status_line(take_start_line(line), memory.head);
+  return read_status_line(without_line_end(line), memory.head);
 }
 
 Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMemory& memory,
@@ -232,10 +247,10 @@ Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMe
   head = Head{};
   facts = HeadFacts{};
   FieldSummary summary;
-  const std::string_view line = take_start_line(bytes);
-  Verdict verdict = read_request_line(line, limits, memory, facts);
+  const HeadParts parts = split_head(bytes, memory);
+  Verdict verdict = read_request_line(parts.start_line, limits, memory, facts);
   if (verdict.is_refused()) return verdict;
-  verdict = read_fields(without_blank_line(bytes), Section::kRequestHead, memory, summary);
+  verdict = read_field_lines(parts, Section::kRequestHead, memory, summary);
   if (verdict.is_refused()) return verdict;
   verdict = read_host(summary, head);
   if (verdict.is_refused()) return verdict;
@@ -265,9 +280,10 @@ Verdict read_response_head(std::string_view bytes, RequestKind request, bool is_
   facts = HeadFacts{};
   facts.request = request;
   FieldSummary summary;
-  Verdict verdict = read_status_line(take_start_line(bytes), head);
+  const HeadParts parts = split_head(bytes, memory);
+  Verdict verdict = read_status_line(parts.start_line, head);
   if (verdict.is_refused()) return verdict;
-  verdict = read_fields(without_blank_line(bytes), Section::kResponseHead, memory, summary);
+  verdict = read_field_lines(parts, Section::kResponseHead, memory, summary);
   if (verdict.is_refused()) return verdict;
   verdict = read_lengths(summary, head, facts.is_chunked);
   if (verdict.is_refused()) return verdict;

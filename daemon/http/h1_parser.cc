@@ -112,8 +112,7 @@ H1Parser::~H1Parser() {
   ParserCache::give(std::move(llhttp_));
 }
 
-const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
-                                   size_t extension_bytes_max) {
+void H1Parser::begin_head(bool is_chunked, bool has_framed_body, size_t extension_bytes_max) {
   const bool is_request = role_ == Role::kServer;
   llhttp_init(llhttp_.get(), is_request ? HTTP_REQUEST : HTTP_RESPONSE, &Callbacks::kSettings);
   llhttp_->data = this;
@@ -121,22 +120,31 @@ const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, boo
   stop_ = Stop::kNone;
   data_ = {};
   is_head_seen_ = false;
-  const bool has_framed_body = head.body == BodyKind::kLength || head.body == BodyKind::kStreaming;
   is_bodiless_ = !has_framed_body;
   is_in_chunk_line_ = is_chunked;
   guard_.begin_message(extension_bytes_max);
+}
 
-  const llhttp_errno_t error = llhttp_execute(llhttp_.get(), bytes.data(), bytes.size());
+const char* H1Parser::confirm_head(std::span<const std::string_view> pieces, const Head& head,
+                                   bool is_chunked, size_t extension_bytes_max) {
+  const bool has_framed_body = head.body == BodyKind::kLength || head.body == BodyKind::kStreaming;
+  begin_head(is_chunked, has_framed_body, extension_bytes_max);
+  llhttp_errno_t error = HPE_OK;
+  for (const std::string_view piece : pieces) {
+    error = llhttp_execute(llhttp_.get(), piece.data(), piece.size());
+    if (error != HPE_OK) break;
+  }
+  const char* const end = pieces.back().data() + pieces.back().size();
   if (error == HPE_INVALID_METHOD) return "unknown_method";
   const bool has_ended = error == HPE_PAUSED && stop_ == Stop::kMessageEnd;
   const bool has_stopped = has_ended || error == HPE_PAUSED_UPGRADE;
   if (!is_head_seen_ || (error != HPE_OK && !has_stopped)) return "llhttp_refuses";
-  if (has_stopped && llhttp_get_error_pos(llhttp_.get()) != bytes.data() + bytes.size()) {
+  if (has_stopped && llhttp_get_error_pos(llhttp_.get()) != end) {
     return "parsers_differ";
   }
   // With a body to come llhttp must wait for it, and expect the same framing.
   if (has_framed_body == has_stopped) return "parsers_differ";
-  if (!is_request && llhttp_->status_code != head.status) return "parsers_differ";
+  if (role_ == Role::kClient && llhttp_->status_code != head.status) return "parsers_differ";
   if (!has_framed_body) return nullptr;
   if (((llhttp_->flags & F_CHUNKED) != 0) != is_chunked) return "parsers_differ";
   if (!is_chunked && llhttp_->content_length != head.content_length) return "parsers_differ";

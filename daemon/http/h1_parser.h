@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // H1Parser: llhttp 8.1 behind a narrow interface. It confirms what h1_head.cc made of a head (a
-// message on which two parsers differ is refused) and frames Content-Length and chunked bodies.
+// message on which two parsers differ is refused; decision 0015 says of which lines) and frames
+// Content-Length and chunked bodies.
 // Chunk-size lines get a check of our own beside it, because llhttp bounds neither their zeros nor
 // their extensions. Owned by an H1Reader. Built with LLHTTP_STRICT_MODE=1; all lenient flags stay
 // 0.
@@ -9,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "http/codec.h"
@@ -42,10 +44,11 @@ class H1Parser {
   H1Parser(const H1Parser&) = delete;
   H1Parser& operator=(const H1Parser&) = delete;
 
-  // Parses one whole head. Null when llhttp reads it exactly as `head` says; afterwards read_body()
-  // may follow if a body does. `is_chunked`: as h1_head.cc found.
-  const char* confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
-                           size_t extension_bytes_max);
+  // Parses a head of these lines (HeadMemory::framing_lines), in pieces whose last one ends in the
+  // blank line. Null when llhttp reads it exactly as `head` says; afterwards read_body() may follow
+  // if a body does. `is_chunked`: as h1_head.cc found.
+  const char* confirm_head(std::span<const std::string_view> pieces, const Head& head,
+                           bool is_chunked, size_t extension_bytes_max);
 
   enum class Found : uint8_t {
     kMore,       // all bytes used
@@ -66,6 +69,7 @@ class H1Parser {
   struct Callbacks;
   enum class Stop : uint8_t { kNone, kChunkLine, kChunkEnd, kMessageEnd };
 
+  void begin_head(bool is_chunked, bool has_framed_body, size_t extension_bytes_max);
   Step fail(const char* fault);
 
   std::unique_ptr<llhttp__internal_s> llhttp_;

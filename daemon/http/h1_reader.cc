@@ -194,8 +194,8 @@ void H1Reader::on_head(std::string_view bytes, HeadMemory& memory, StreamEventLi
   const Head& head = memory.head;
   version_ = head.version;
   if (verdict.is_refused()) return fail(verdict.status, verdict.detail, out);
-  if (const char* fault =
-          parser_.confirm_head(bytes, head, facts_.is_chunked, limits_.chunk_extension_bytes_max)) {
+  if (const char* fault = parser_.confirm_head(memory.framing_lines, head, facts_.is_chunked,
+                                               limits_.chunk_extension_bytes_max)) {
     return fail(400, fault, out);
   }
   if (role_ == Role::kClient && head.status < 200 && head.status != 101) {

@@ -32,7 +32,10 @@ void run(std::string_view input) {
     const size_t used = server.feed(input, [&](const StreamEvent& event) {
       downstream = event.stream;
       StreamCommand command;
-      if (event.kind == StreamEvent::Kind::kHead) client.codec().open_stream();
+      if (event.kind == StreamEvent::Kind::kHead) {
+        check_whole_head(Role::kServer, input, *event.head);
+        client.codec().open_stream();
+      }
       if (!to_command(event, 1, command)) return;
       client.codec().on_command(std::move(command), wire);
     });

@@ -53,7 +53,12 @@ void run(const Setup& setup, std::string_view input) {
   FuzzedCodec server(Role::kServer, {});
   NP_CHECK(server.feed(request_text(setup), ignore) > 0);
   OutputQueue wire;
+  bool is_first = true;
   const auto forward = [&](const StreamEvent& event) {
+    if (is_first && event.kind == StreamEvent::Kind::kHead) {
+      check_whole_head(Role::kClient, input, *event.head);
+    }
+    is_first = false;
     StreamCommand command;
     if (to_command(event, 1, command)) server.codec().on_command(std::move(command), wire);
   };
