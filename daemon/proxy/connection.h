@@ -113,6 +113,8 @@ struct Connection : SlabObject {
   Pool* pool = nullptr;
   Link<Connection> pool_link;           // idle or connecting list of the pool
   bool connecting = false;              // which of the two
+  bool waits = false;                   // for a descriptor; the driver does not know of it yet
+  bool refused = false;                 // it got none
   bool asks = false;                    // another shard, and is not counted as begun yet
   bool lent = false;                    // no list has it: on its way to another shard
   ShardGroup* group = nullptr;          // whose limit it counts for; null: none

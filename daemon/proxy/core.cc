@@ -60,7 +60,9 @@ void Core::end_step() {
     if (Exchange* spare = exchanges_.free_below(kWarmExchanges)) spare->shrink();
   }
   finished_.clear();
+  size_t places = 0;
   for (Connection* connection : closed_) {
+    if (!connection->waits && !connection->refused) ++places;
     Pool* pool = connection->pool;
     connections_.give_back(*connection);
     if (pool != nullptr) {
@@ -69,6 +71,7 @@ void Core::end_step() {
     }
   }
   closed_.clear();
+  connect_waiting(places);
   actions_ = nullptr;
 }
 
@@ -303,9 +306,13 @@ void Core::close(Connection& connection, bool abortive) {
   if (connection.is_closed()) return;
   connection.advance_to(ConnectionState::kClosed);
   disarm(connection);
-  Action& action = act(Action::Kind::kClose, connection);
-  action.abortive = abortive;
+  if (connection.waits) {
+    --connection.pool->waiting;
+  } else {
+    act(Action::Kind::kClose, connection).abortive = abortive;
+  }
   if (connection.sending != nullptr) {
+    Action& action = actions_->back();
     auto remains = std::make_shared<SendRemains>();
     remains->output = std::move(connection.output);
     const auto owned = std::find_if(send_vectors_.begin(), send_vectors_.end(),

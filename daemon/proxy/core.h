@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -49,8 +50,7 @@ class Core {
   void on_transport(ConnectionId id, const TransportEvent& event, Instant now, ActionList& actions);
   Instant next_deadline() const { return timers_.next_deadline(); }
   void on_time(Instant now, ActionList&actions), on_wake(Instant now, ActionList&actions);
-  void make_room(Instant now, ActionList& actions);
-  void drain(Instant now, ActionList& actions);
+  void make_room(Instant now, ActionList&actions), drain(Instant now, ActionList&actions);
   void relieve(MemoryStage stage, size_t excess_bytes, Instant now, ActionList& actions);
   size_t open_downstream() const { return open_downstream_; }
   size_t open_upstream() const;
@@ -141,20 +141,17 @@ class Core {
   void end_step();
   void settle(Connection& connection);
   bool is_idle(const Connection& connection) const;
-  void settle_downstream_end(Connection& connection);
-  void settle_draining(Connection&connection), note_hurry(const Connection&connection);
+  void settle_downstream_end(Connection&connection), settle_draining(Connection&connection);
+  void note_hurry(const Connection&connection), update_downstream_timer(Connection&connection);
   void flush(Connection&connection), update_receive(Connection&connection);
-  void update_downstream_timer(Connection& connection);
-  void serve(Pool& pool);
   Action& act(Action::Kind kind, const Connection& connection);
   uint32_t pod_served_by(const Connection& connection);
   void arm(Connection& connection, ConnectionTimer purpose, Duration after);
   void arm_flush(Connection&connection), disarm(Connection&connection);
-  void touch(Pool& pool);
+  void touch(Pool&pool), serve(Pool&pool);
 
   // core_input.cc: bytes to stream events to Exchanges
-  void receive(Connection& connection, const Slice& data);
-  void sent(Connection& connection, size_t bytes);
+  void receive(Connection&connection, const Slice&data), sent(Connection&connection, size_t bytes);
   void peer_finished(Connection& connection);
   void failed(Connection& connection, Failure failure);
   void lose(Connection& connection);
@@ -173,12 +170,14 @@ class Core {
   void note_head_bytes(Connection& connection, std::string_view used);
   void sniff(Connection& connection, bool time_is_up);
   // core_upstream.cc: pools
+  Connection& begin_connection(Pool& pool);
   void open_connection(Pool& pool);
   void count_begun(Connection&connection), on_not_lent(Connection&connection);
   void on_opened(Connection& connection, const Lent* lent);
   // `is_ours`: the endpoint has no part in it.
   void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
-  bool close_an_idle(), connect_in_place_of_idle(Connection&connection);
+  bool close_an_idle(), wait_for_place(Connection&connection);
+  void connect_waiting(size_t places), close_surplus(Pool&pool);
   void make_idle(Connection&connection), take_idle(Pool&pool, Connection&connection);
   void retire_removed_endpoints();
 
@@ -239,6 +238,7 @@ class Core {
   std::vector<Connection*> touched_;
   std::vector<Pool*> touched_pools_;
   std::vector<Connection*> closed_;
+  std::deque<ConnectionId> waiting_;  // connects for which there was no place; some are gone
   std::vector<Exchange*> finished_;
   size_t open_downstream_ = 0;
   size_t active_requests_ = 0, active_mirrors_ = 0, active_retries_ = 0;

@@ -130,7 +130,7 @@ void Core::peer_finished(Connection& connection) {
 void Core::failed(Connection& connection, Failure failure) {
   if (connection.state() == ConnectionState::kOpening &&
       connection.side == Connection::Side::kUpstream) {
-    if (failure == Failure::kExhausted && connect_in_place_of_idle(connection)) return;
+    if (failure == Failure::kExhausted && wait_for_place(connection)) return;
     on_connect_failed(
         connection,
         failure == Failure::kTimedOut ? EndReason::kConnectTimeout : EndReason::kConnectFailed,

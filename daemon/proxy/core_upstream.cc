@@ -66,12 +66,13 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
 
 void Core::cancel_acquire(Exchange& exchange, Pool& pool) {
   pool.pending.remove(exchange);
-  // A connect that nobody waits for is given up, so that a leaving client frees what it caused.
-  while (pool.connecting.size() > pool.pending.size()) close(*pool.connecting.back(), true);
+  close_surplus(pool);  // a leaving client frees what it caused
   touch(pool);
 }
 
-void Core::open_connection(Pool& pool) {
+// In state kOpening, with the time that connecting may take from now on; the driver is not told
+// yet.
+Connection& Core::begin_connection(Pool& pool) {
   Connection& connection = connections_.take();
   connection.side = Connection::Side::kUpstream;
   connection.pool = &pool;
@@ -84,6 +85,13 @@ void Core::open_connection(Pool& pool) {
   pool.connecting.push_back(connection);
   ++pool.connections;
   connection.group = pool.group;
+  connection.opened = now_;
+  arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
+  return connection;
+}
+
+void Core::open_connection(Pool& pool) {
+  Connection& connection = begin_connection(pool);
   ConnectTarget target = pool.target();
   if (can_borrow_ && may_be_a_kept_one(pool)) {
     target.lender = node_->idle_board().lender(shard_, pool.place, pool.asking);
@@ -95,7 +103,6 @@ void Core::open_connection(Pool& pool) {
     count_begun(connection);
   }
   act(Action::Kind::kConnect, connection).target = target;
-  arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
 }
 
 // Of this shard's own making, so there is one more. Until then it takes no place of a limit: the
@@ -183,13 +190,53 @@ void Core::make_room(Instant now, ActionList& actions) {
   end_step();
 }
 
-// No descriptor was left for a connect.
-bool Core::connect_in_place_of_idle(Connection& connection) {
-  if (!close_an_idle()) return false;
-  Pool& pool = *connection.pool;
-  close(connection, true);
-  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+// No descriptor was left for a connect. Where one is about to come free, by an idle connection that
+// gives way or by one of the same pool that is at work, another connect waits for it, within the
+// time that the first one had: requests would rather wait than fail, as they do at a limit.
+bool Core::wait_for_place(Connection& refused) {
+  Pool& pool = *refused.pool;
+  const bool is_made = close_an_idle();
+  if (!is_made && (pool.key.opaque || pool.connections == pool.connecting.size())) return false;
+  const Instant begun = refused.opened;
+  on_not_lent(refused);
+  refused.refused = true;
+  close(refused, true);
+  if (pool.connecting.size() >= pool.pending.size()) return true;
+  Connection& next = begin_connection(pool);
+  count_begun(next);
+  next.opened = begun;
+  const Duration timeout = pool.config.connect_timeout;
+  if (timeout > Duration::zero()) {
+    arm(next, ConnectionTimer::kConnect, std::max(begun + timeout - now_, Duration(1)));
+  }
+  next.waits = true;
+  ++pool.waiting;
+  waiting_.push_back(next.id());
+  if (!is_made) ++counters_->upstream_cx_waited;
   return true;
+}
+
+// `places`: so many connections that had a descriptor have been closed.
+void Core::connect_waiting(size_t places) {
+  while (places > 0 && !waiting_.empty()) {
+    const ConnectionId next = waiting_.front();
+    waiting_.pop_front();
+    Connection* connection = find(next);
+    if (connection == nullptr || !connection->waits) continue;
+    connection->waits = false;
+    --connection->pool->waiting;
+    act(Action::Kind::kConnect, *connection).target = connection->pool->target();
+    --places;
+  }
+}
+
+// Connects that nobody waits for any more, those that have no place first.
+void Core::close_surplus(Pool& pool) {
+  while (pool.connecting.size() > pool.pending.size()) {
+    Connection* surplus = pool.connecting.back();
+    while (pool.waiting > 0 && !surplus->waits) surplus = surplus->pool_link.previous;
+    close(*surplus, true);
+  }
 }
 
 // The connection may serve the next Exchange, if it is fit to.
@@ -254,6 +301,7 @@ void Core::serve(Pool& pool) {
         {.kind = ExchangeEvent::Kind::kAcquired, .connection = match.connection});
   }
   while (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  if (pool.waiting > 0) close_surplus(pool);
   // Connections of this pool that closed in this step still point to it: end_step() drops it then.
   pools_.drop_if_empty(pool);
 }

@@ -78,6 +78,7 @@ namespace np::proxy {
   X(upstream_rq_admitted, "of these, those whose turn came")                             \
   X(upstream_cx_overflow, "connections not opened because of a limit")                   \
   X(upstream_cx_trimmed, "idle connections closed to make room under a limit")           \
+  X(upstream_cx_waited, "connects that waited because no descriptor was left")           \
   X(upstream_rq_probation_waits, "requests that waited for an endpoint to prove itself") \
   X(lb_healthy_panic, "tries that considered ejected endpoints too")                     \
   X(outlier_ejections_enforced_total, "endpoints ejected")                               \

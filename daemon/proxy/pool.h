@@ -61,6 +61,7 @@ class Pool {
   IntrusiveList<Exchange, &Exchange::pending_link> pending;  // front: waited longest
   size_t connections = 0;                                    // all states
   uint32_t asking = 0;   // of `connecting`: another shard has been asked
+  size_t waiting = 0;    // of `connecting`: for a descriptor
   size_t leaving = 0;    // closed in this step, slots not freed yet
   bool touched = false;  // waits in the Core's work list
   bool retired = false;  // no policy names its endpoint any more: nothing is kept
