@@ -15,7 +15,7 @@ void Connection::recycle() {
   timer_purpose = ConnectionTimer::kNone;
   receiving = touched = peer_finished = finish_delivered = failed = false;
   shutdown_wanted = shutdown_sent = linger = in_head = discarding = connecting = false;
-  asks = lent = waits = refused = false;
+  asks = lent = false;
   codec.reset();
   output.clear();
   input.clear();

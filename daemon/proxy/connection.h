@@ -74,6 +74,8 @@ struct Connection : SlabObject {
   bool has_output() const { return !output.empty() || sending != nullptr; }
   // A client's: it has sent a request, here or where it was before.
   bool has_asked() const { return last_stream != 0 || accepted.is_continued; }
+  // Upstream: for a descriptor to connect with; the driver does not know of it yet.
+  bool waits() const { return connecting && age_link.linked; }
   bool is_closed() const { return state_ == ConnectionState::kClosed; }
   ConnectionState state() const { return state_; }
   void advance_to(ConnectionState next);
@@ -113,13 +115,11 @@ struct Connection : SlabObject {
   Pool* pool = nullptr;
   Link<Connection> pool_link;           // idle or connecting list of the pool
   bool connecting = false;              // which of the two
-  bool waits = false;                   // for a descriptor; the driver does not know of it yet
-  bool refused = false;                 // it got none
   bool asks = false;                    // another shard, and is not counted as begun yet
   bool lent = false;                    // no list has it: on its way to another shard
   ShardGroup* group = nullptr;          // whose limit it counts for; null: none
   Link<Connection> group_link;          // idle, in a group
-  Link<Connection> age_link;            // idle, among all of the shard
+  Link<Connection> age_link;            // among all of the shard: idle, or waits()
   AdmissionGroup* admission = nullptr;  // keeps its request's place until it is idle or closed
   uint32_t requests = 0;                // begun on this connection
   Instant opened, idle_since;

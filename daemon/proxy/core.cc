@@ -17,6 +17,19 @@ struct SendRemains {
   std::unique_ptr<SendVector> entries;
 };
 
+std::shared_ptr<SendRemains> take_remains(Connection& connection,
+                                          std::vector<std::unique_ptr<SendVector>>& vectors) {
+  auto remains = std::make_shared<SendRemains>();
+  remains->output = std::move(connection.output);
+  const auto owned = std::find_if(vectors.begin(), vectors.end(),
+                                  [&](auto& entry) { return entry.get() == connection.sending; });
+  remains->entries = std::move(*owned);
+  *owned = std::move(vectors.back());
+  vectors.pop_back();
+  connection.sending = nullptr;
+  return remains;
+}
+
 // Whether it makes no difference for a while that the output was sent: no end of the connection
 // waits for it. A part of the buffer, so that no source is paused for it.
 bool awaits_nothing(const Connection& connection) {
@@ -60,9 +73,7 @@ void Core::end_step() {
     if (Exchange* spare = exchanges_.free_below(kWarmExchanges)) spare->shrink();
   }
   finished_.clear();
-  size_t places = 0;
   for (Connection* connection : closed_) {
-    if (!connection->waits && !connection->refused) ++places;
     Pool* pool = connection->pool;
     connections_.give_back(*connection);
     if (pool != nullptr) {
@@ -71,7 +82,7 @@ void Core::end_step() {
     }
   }
   closed_.clear();
-  connect_waiting(places);
+  connect_waiting(std::exchange(freed_places_, 0));
   actions_ = nullptr;
 }
 
@@ -306,22 +317,14 @@ void Core::close(Connection& connection, bool abortive) {
   if (connection.is_closed()) return;
   connection.advance_to(ConnectionState::kClosed);
   disarm(connection);
-  if (connection.waits) {
+  if (connection.waits()) {
+    waiting_.remove(connection);
     --connection.pool->waiting;
   } else {
-    act(Action::Kind::kClose, connection).abortive = abortive;
-  }
-  if (connection.sending != nullptr) {
-    Action& action = actions_->back();
-    auto remains = std::make_shared<SendRemains>();
-    remains->output = std::move(connection.output);
-    const auto owned = std::find_if(send_vectors_.begin(), send_vectors_.end(),
-                                    [&](auto& entry) { return entry.get() == connection.sending; });
-    remains->entries = std::move(*owned);
-    *owned = std::move(send_vectors_.back());
-    send_vectors_.pop_back();
-    action.keep_alive = std::move(remains);
-    connection.sending = nullptr;
+    Action& action = act(Action::Kind::kClose, connection);
+    action.abortive = abortive;
+    if (connection.sending != nullptr) action.keep_alive = take_remains(connection, send_vectors_);
+    ++freed_places_;
   }
   if (connection.side == Connection::Side::kDownstream) {
     --open_downstream_;

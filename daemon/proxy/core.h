@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -170,14 +169,14 @@ class Core {
   void note_head_bytes(Connection& connection, std::string_view used);
   void sniff(Connection& connection, bool time_is_up);
   // core_upstream.cc: pools
-  Connection& begin_connection(Pool& pool);
+  Connection& begin_connection(Pool& pool, Instant begun);
   void open_connection(Pool& pool);
   void count_begun(Connection&connection), on_not_lent(Connection&connection);
   void on_opened(Connection& connection, const Lent* lent);
   // `is_ours`: the endpoint has no part in it.
   void on_connect_failed(Connection& connection, EndReason reason, bool is_ours);
   bool close_an_idle(), wait_for_place(Connection&connection);
-  void connect_waiting(size_t places), close_surplus(Pool&pool);
+  void connect_waiting(size_t places), drop_waiting(Pool&pool);
   void make_idle(Connection&connection), take_idle(Pool&pool, Connection&connection);
   void retire_removed_endpoints();
 
@@ -238,9 +237,10 @@ class Core {
   std::vector<Connection*> touched_;
   std::vector<Pool*> touched_pools_;
   std::vector<Connection*> closed_;
-  std::deque<ConnectionId> waiting_;  // connects for which there was no place; some are gone
+  IntrusiveList<Connection, &Connection::age_link> waiting_;  // for a descriptor, first come first
   std::vector<Exchange*> finished_;
-  size_t open_downstream_ = 0;
+  size_t open_downstream_ = 0,
+         freed_places_ = 0;  // freed: in this step, by connections that closed
   size_t active_requests_ = 0, active_mirrors_ = 0, active_retries_ = 0;
   uint64_t snapshot_count_ = 0;
   bool draining_ = false, hurries_ = false;

@@ -66,13 +66,15 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
 
 void Core::cancel_acquire(Exchange& exchange, Pool& pool) {
   pool.pending.remove(exchange);
-  close_surplus(pool);  // a leaving client frees what it caused
+  // A connect that nobody waits for is given up, so that a leaving client frees what it caused.
+  drop_waiting(pool);
+  while (pool.connecting.size() > pool.pending.size()) close(*pool.connecting.back(), true);
   touch(pool);
 }
 
-// In state kOpening, with the time that connecting may take from now on; the driver is not told
+// In state kOpening, with the time that connecting may take since `begun`; the driver is not told
 // yet.
-Connection& Core::begin_connection(Pool& pool) {
+Connection& Core::begin_connection(Pool& pool, Instant begun) {
   Connection& connection = connections_.take();
   connection.side = Connection::Side::kUpstream;
   connection.pool = &pool;
@@ -85,13 +87,15 @@ Connection& Core::begin_connection(Pool& pool) {
   pool.connecting.push_back(connection);
   ++pool.connections;
   connection.group = pool.group;
-  connection.opened = now_;
-  arm(connection, ConnectionTimer::kConnect, pool.config.connect_timeout);
+  connection.opened = begun;
+  const Duration timeout = pool.config.connect_timeout;
+  const Duration left = std::max(begun + timeout - now_, Duration(1));
+  arm(connection, ConnectionTimer::kConnect, timeout > Duration::zero() ? left : timeout);
   return connection;
 }
 
 void Core::open_connection(Pool& pool) {
-  Connection& connection = begin_connection(pool);
+  Connection& connection = begin_connection(pool, now_);
   ConnectTarget target = pool.target();
   if (can_borrow_ && may_be_a_kept_one(pool)) {
     target.lender = node_->idle_board().lender(shard_, pool.place, pool.asking);
@@ -199,42 +203,32 @@ bool Core::wait_for_place(Connection& refused) {
   if (!is_made && (pool.key.opaque || pool.connections == pool.connecting.size())) return false;
   const Instant begun = refused.opened;
   on_not_lent(refused);
-  refused.refused = true;
   close(refused, true);
+  --freed_places_;  // it had none
   if (pool.connecting.size() >= pool.pending.size()) return true;
-  Connection& next = begin_connection(pool);
+  Connection& next = begin_connection(pool, begun);
   count_begun(next);
-  next.opened = begun;
-  const Duration timeout = pool.config.connect_timeout;
-  if (timeout > Duration::zero()) {
-    arm(next, ConnectionTimer::kConnect, std::max(begun + timeout - now_, Duration(1)));
-  }
-  next.waits = true;
+  waiting_.push_back(next);
   ++pool.waiting;
-  waiting_.push_back(next.id());
   if (!is_made) ++counters_->upstream_cx_waited;
   return true;
 }
 
 // `places`: so many connections that had a descriptor have been closed.
 void Core::connect_waiting(size_t places) {
-  while (places > 0 && !waiting_.empty()) {
-    const ConnectionId next = waiting_.front();
-    waiting_.pop_front();
-    Connection* connection = find(next);
-    if (connection == nullptr || !connection->waits) continue;
-    connection->waits = false;
-    --connection->pool->waiting;
-    act(Action::Kind::kConnect, *connection).target = connection->pool->target();
-    --places;
+  for (; places > 0 && !waiting_.empty(); --places) {
+    Connection& next = *waiting_.front();
+    waiting_.remove(next);
+    --next.pool->waiting;
+    act(Action::Kind::kConnect, next).target = next.pool->target();
   }
 }
 
-// Connects that nobody waits for any more, those that have no place first.
-void Core::close_surplus(Pool& pool) {
-  while (pool.connecting.size() > pool.pending.size()) {
+// Waiting connects for which no Exchange is left.
+void Core::drop_waiting(Pool& pool) {
+  while (pool.waiting > 0 && pool.connecting.size() > pool.pending.size()) {
     Connection* surplus = pool.connecting.back();
-    while (pool.waiting > 0 && !surplus->waits) surplus = surplus->pool_link.previous;
+    while (!surplus->waits()) surplus = surplus->pool_link.previous;
     close(*surplus, true);
   }
 }
@@ -301,7 +295,7 @@ void Core::serve(Pool& pool) {
         {.kind = ExchangeEvent::Kind::kAcquired, .connection = match.connection});
   }
   while (pool.connecting.size() < pool.pending.size()) open_connection(pool);
-  if (pool.waiting > 0) close_surplus(pool);
+  drop_waiting(pool);
   // Connections of this pool that closed in this step still point to it: end_step() drops it then.
   pools_.drop_if_empty(pool);
 }

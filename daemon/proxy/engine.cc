@@ -261,7 +261,7 @@ void Core::on_connection_timer(Connection& connection) {
   touch(connection);
   switch (purpose) {
     case ConnectionTimer::kConnect:
-      on_connect_failed(connection, EndReason::kConnectTimeout, connection.waits);
+      on_connect_failed(connection, EndReason::kConnectTimeout, connection.waits());
       return;
     case ConnectionTimer::kSniff:
       sniff(connection, true);

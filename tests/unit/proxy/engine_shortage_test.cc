@@ -14,11 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using Socket = EngineRig::Socket;
 
-constexpr char kAsk[] = "GET / HTTP/1.1\r\nHost: r\r\n\r\n";
-constexpr char kDone[] = "HTTP/1.1 204 No Content\r\n\r\n";
-constexpr char kLast[] = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
-
-constexpr char kFailed[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+constexpr char kLast[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 
 class EngineShortage : public ::testing::Test {
  protected:
@@ -33,7 +29,7 @@ class EngineShortage : public ::testing::Test {
 
   Socket& ask() {
     Socket& client = rig.connect_captured(kService);
-    rig.send(client, kAsk);
+    rig.send(client, kGet);
     return client;
   }
   // A request that is under way at its endpoint.
@@ -58,11 +54,11 @@ TEST_F(EngineShortage, ARequestWaitsForAConnectionOfItsPool) {
   EXPECT_EQ(rig.upstreams().size(), 2U);  // not tried again as long as nothing has changed
   EXPECT_EQ(rig.counters().upstream_cx_waited, 1U);
   rig.take(rig.upstream(0));
-  rig.send(rig.upstream(0), kDone);
-  EXPECT_THAT(rig.take(first), StartsWith("HTTP/1.1 204"));
-  EXPECT_THAT(rig.take(rig.upstream(0)), StartsWith("GET / "));
-  rig.send(rig.upstream(0), kDone);
-  EXPECT_THAT(rig.take(second), StartsWith("HTTP/1.1 204"));
+  rig.send(rig.upstream(0), kOk);
+  EXPECT_THAT(rig.take(first), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(rig.take(rig.upstream(0)), StartsWith("GET /x "));
+  rig.send(rig.upstream(0), kOk);
+  EXPECT_THAT(rig.take(second), StartsWith("HTTP/1.1 200"));
   EXPECT_EQ(rig.upstreams().size(), 2U);
   EXPECT_EQ(rig.counters().upstream_cx_connect_fail, 0U);
   EXPECT_TRUE(rig.is_balanced());
@@ -75,14 +71,14 @@ TEST_F(EngineShortage, WhatIsClosedGivesItsPlaceToTheNext) {
   Socket& third = ask();
   run_out();
   rig.send(rig.upstream(0), kLast);
-  EXPECT_THAT(rig.take(first), StartsWith("HTTP/1.1 204"));
+  EXPECT_THAT(rig.take(first), StartsWith("HTTP/1.1 200"));
   ASSERT_EQ(rig.upstreams().size(), 4U);  // one place, one connect
   rig.open(rig.upstream(3));
-  EXPECT_THAT(rig.take(rig.upstream(3)), StartsWith("GET / "));
-  rig.send(rig.upstream(3), kDone);
-  EXPECT_THAT(rig.take(second), StartsWith("HTTP/1.1 204"));
-  rig.send(rig.upstream(3), kDone);
-  EXPECT_THAT(rig.take(third), StartsWith("HTTP/1.1 204"));
+  EXPECT_THAT(rig.take(rig.upstream(3)), StartsWith("GET /x "));
+  rig.send(rig.upstream(3), kOk);
+  EXPECT_THAT(rig.take(second), StartsWith("HTTP/1.1 200"));
+  rig.send(rig.upstream(3), kOk);
+  EXPECT_THAT(rig.take(third), StartsWith("HTTP/1.1 200"));
   EXPECT_TRUE(rig.is_balanced());
 }
 
@@ -117,10 +113,10 @@ TEST_F(EngineShortage, ItWaitsNoLongerThanAConnectMayTake) {
   rig.advance(Duration(1));
   EXPECT_THAT(rig.take(second), HasSubstr("reset reason: connection timeout"));
   // The endpoint was not dialled, so it has not failed: the first failure is its own answer.
-  rig.send(rig.upstream(0), kFailed);
+  rig.send(rig.upstream(0), kFail);
   EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 0U);
-  rig.send(first, kAsk);
-  rig.send(rig.upstream(0), kFailed);
+  rig.send(first, kGet);
+  rig.send(rig.upstream(0), kFail);
   EXPECT_EQ(rig.counters().outlier_ejections_enforced_total, 1U);
 }
 
@@ -132,6 +128,16 @@ TEST_F(EngineShortage, WhoLeavesWaitsForNothing) {
   rig.send(rig.upstream(0), kLast);
   EXPECT_EQ(rig.upstreams().size(), 2U);
   EXPECT_TRUE(rig.is_balanced());
+}
+
+TEST_F(EngineShortage, WhoWasServedTakesNoPlace) {
+  ask_and_open();
+  Socket& leaving = rig.connect_captured(kService);
+  ask();
+  run_out();
+  rig.send(rig.upstream(0), kOk);  // its connection serves who waits
+  rig.fail(leaving);
+  EXPECT_EQ(rig.upstreams().size(), 2U);
 }
 
 TEST_F(EngineShortage, WhereNoneOfThePoolIsAtWorkItFails) {
