@@ -8,6 +8,10 @@ constexpr bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+constexpr bool is_hex_digit(char c) {
+  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
 // Stands between double quotes as it is, in JSON and in a log line.
 constexpr bool is_plain_text(char c) {
   return c >= ' ' && c <= '~' && c != '"' && c != '\\';

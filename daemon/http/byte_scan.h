@@ -17,26 +17,26 @@
 
 namespace np::http {
 
-// 256 bytes' membership, and the same as two tables by half byte: byte c is a member when
-// by_low[c & 15] and by_high[c >> 4] have a bit in common. Bytes from 0x80 on are never members.
+// A set of bytes below 0x80: bit h of by_low[l] says whether byte h * 16 + l is a member.
 struct ByteSet {
   alignas(16) std::array<uint8_t, 16> by_low{};
-  alignas(16) std::array<uint8_t, 16> by_high{};
+  // The bit for each upper half of a byte; none for those from 0x80 on.
+  alignas(16) static constexpr std::array<uint8_t, 16> kBits = {1, 2, 4, 8, 16, 32, 64, 128};
 
+  // `byte` below 0x80.
   constexpr void add(uint8_t byte) {
-    by_low[byte & 15U] = static_cast<uint8_t>(by_low[byte & 15U] | 1U << (byte >> 4U));
-    by_high[byte >> 4U] = static_cast<uint8_t>(1U << (byte >> 4U));
+    by_low[byte & 15U] = static_cast<uint8_t>(by_low[byte & 15U] | kBits[byte >> 4U]);
   }
   constexpr bool contains(char c) const {
     const auto byte = static_cast<uint8_t>(c);
-    return (by_low[byte & 15U] & by_high[byte >> 4U]) != 0;
+    return (by_low[byte & 15U] & kBits[byte >> 4U]) != 0;
   }
 #ifdef __SSSE3__
   // Bit i: byte i is no member.
   unsigned find_strangers(__m128i bytes) const {
     const __m128i low_half = _mm_set1_epi8(15);
     const __m128i low = _mm_load_si128(reinterpret_cast<const __m128i*>(by_low.data()));
-    const __m128i high = _mm_load_si128(reinterpret_cast<const __m128i*>(by_high.data()));
+    const __m128i high = _mm_load_si128(reinterpret_cast<const __m128i*>(kBits.data()));
     const __m128i common =
         _mm_and_si128(_mm_shuffle_epi8(low, _mm_and_si128(bytes, low_half)),
                       _mm_shuffle_epi8(high, _mm_and_si128(_mm_srli_epi16(bytes, 4), low_half)));

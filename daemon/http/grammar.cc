@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http/grammar.h"
 
+#include "base/ascii.h"
 #include "base/field.h"
 
 namespace np::http {
@@ -20,7 +21,7 @@ constexpr ByteSet make_set(Rule rule) {
 }
 
 constexpr bool is_alphanumeric(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 constexpr ByteSet kTargetBytes = make_set([](char c) { return !contains("\"<>#", c); });
@@ -28,10 +29,8 @@ constexpr ByteSet kTargetBytes = make_set([](char c) { return !contains("\"<>#",
 // names for policy.
 constexpr ByteSet kHostBytes =
     make_set([](char c) { return is_alphanumeric(c) || contains("-._~!$&'()*+,;=", c); });
-constexpr ByteSet kAddressBytes = make_set([](char c) {
-  const bool is_hex = is_alphanumeric(c) && (c | 0x20) <= 'f';
-  return is_hex || contains(":.", c);
-});
+constexpr ByteSet kAddressBytes =
+    make_set([](char c) { return is_hex_digit(c) || contains(":.", c); });
 
 bool consists_of(std::string_view text, const ByteSet& wanted) {
   return good_bytes(text, wanted) == text.size();
@@ -96,8 +95,8 @@ bool parse_length(std::string_view text, uint64_t& out) {
 }
 
 std::string_view trim_blanks(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
   return text;
 }
 

@@ -32,6 +32,9 @@ const char* find_authority_fault(std::string_view text, PortRule port);
 // 1*DIGIT up to 2^63-1.
 bool parse_length(std::string_view text, uint64_t& out);
 
+inline bool is_blank(char c) {
+  return c == ' ' || c == '\t';
+}
 std::string_view trim_blanks(std::string_view text);
 bool starts_with_ignoring_case(std::string_view text, std::string_view lower_case_prefix);
 

@@ -19,10 +19,6 @@ struct Line {
   std::string_view whole;      // with its CRLF
 };
 
-bool is_blank(char c) {
-  return c == ' ' || c == '\t';
-}
-
 Verdict refuse_name(char stop, size_t name_size) {
   if (is_blank(stop)) return refuse(name_size == 0 ? "leading_blank" : "blank_before_colon");
   return refuse("bad_field_name");

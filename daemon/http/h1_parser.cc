@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "base/ascii.h"
 #include "http/thread_cache.h"
 
 namespace np::http {
@@ -13,10 +14,6 @@ namespace {
 using ParserCache = ThreadCache<llhttp_t, kSpareCodecs>;
 
 constexpr uint8_t kChunkDigitsMax = 16;
-
-bool is_hex_digit(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
 
 // Also bytes above ASCII: llhttp takes them or not, depending on how the input was cut.
 bool is_illegal(char c) {
