@@ -123,12 +123,12 @@ function(np_executable name)
   np_together(${name})
 endfunction()
 
-# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT]): each TEST() is one ctest
-# entry. HOT: the test's own code is optimized too. Sanitized, a whole program is one entry, because
+# np_test(NAME LABEL unit|bpf|sim SOURCES a_test.cc... LINK lib... [HOT] [SERIAL]): each TEST() is
+# one ctest entry. HOT: the test's own code is optimized too. SERIAL: beside nothing else. Sanitized, a whole program is one entry, because
 # each start of one takes longer than most tests; what it counted is in gtest/*.xml. APART: a suite that
 # forks, each test of which stays a process of its own: no other one may have left a thread.
 function(np_test name)
-  cmake_parse_arguments(ARG "HOT" "LABEL;TIMEOUT;APART" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "HOT;SERIAL" "LABEL;TIMEOUT;APART" "SOURCES;LINK" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
@@ -153,7 +153,7 @@ function(np_test name)
     return()
   endif()
   gtest_discover_tests(${name} TEST_PREFIX ${ARG_LABEL}. DISCOVERY_TIMEOUT 60
-                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+                       PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} RUN_SERIAL ${ARG_SERIAL})
 endfunction()
 
 function(np_whole_test entry label cost program filter)
