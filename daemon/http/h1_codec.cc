@@ -317,7 +317,8 @@ void H1ClientCodec::settle() {
       is_open_ = false;
       return;
     case H1Reader::State::kHead:
-    case H1Reader::State::kBody:
+    case H1Reader::State::kCounted:
+    case H1Reader::State::kChunked:
     case H1Reader::State::kTrailers:
     case H1Reader::State::kUntilClose:
       return;

@@ -16,8 +16,9 @@ constexpr size_t kConnectionNamesMax = 32;
 struct Line {
   Field field;
   std::string_view raw_value;  // blanks included
-  std::string_view whole;      // with its CRLF
 };
+
+constexpr Verdict kIncomplete{400, "incomplete"};
 
 Verdict refuse_name(char stop, size_t name_size) {
   if (is_blank(stop)) return refuse(name_size == 0 ? "leading_blank" : "blank_before_colon");
@@ -25,10 +26,10 @@ Verdict refuse_name(char stop, size_t name_size) {
 }
 
 // Takes the first line off `lines`. Neither a name nor a value can hold a CR, so the first one that
-// a LF follows ends the line; there is one, as the scanner saw.
+// a LF follows ends the line.
 Verdict take_line(std::string_view& lines, Line& line) {
-  const std::string_view from_here = lines;
   const size_t name_size = good_bytes(lines, kTokenBytes);
+  if (name_size == lines.size()) return kIncomplete;
   const char stop = lines[name_size];
   if (stop != ':') return refuse_name(stop, name_size);
   if (name_size == 0) return refuse("empty_field_name");
@@ -43,7 +44,6 @@ Verdict take_line(std::string_view& lines, Line& line) {
       (value_size == 1 || (!is_blank(lines[1]) && !is_blank(lines[value_size - 1])));
   line.field.value = line.field.is_line ? line.raw_value.substr(1) : trim_blanks(line.raw_value);
   lines.remove_prefix(value_size + 2);
-  line.whole = from_here.substr(0, from_here.size() - lines.size());
   return kAccepted;
 }
 
@@ -92,22 +92,26 @@ void note_te(std::string_view value, FieldSummary& summary) {
   }
 }
 
-// Whether a parser of HTTP/1 acts on it: all others are only passed on.
-bool is_about_framing(FieldKind kind) {
+// Whether no parser can make anything else of the line than we do, or acts on it at all.
+bool is_plain(const Line& line, FieldKind kind) {
+  constexpr size_t kLengthDigitsMax = 18;  // no parser's number is too small for them
   switch (kind) {
-    case FieldKind::kConnection:
-    case FieldKind::kHopByHop:
-    case FieldKind::kTransferEncoding:
-    case FieldKind::kContentLength:
-    case FieldKind::kUpgrade:
-      return true;
     case FieldKind::kOther:
     case FieldKind::kTe:
     case FieldKind::kHost:
     case FieldKind::kExpect:
+      return true;
+    case FieldKind::kContentLength:
+      return line.field.is_line && line.field.value.size() <= kLengthDigitsMax;
+    case FieldKind::kConnection:
+      return line.field.is_line && (equals_ignoring_case(line.field.value, "keep-alive") ||
+                                    equals_ignoring_case(line.field.value, "close"));
+    case FieldKind::kHopByHop:
+    case FieldKind::kTransferEncoding:
+    case FieldKind::kUpgrade:
       return false;
   }
-  return true;
+  return false;
 }
 
 Verdict sort_line(const Line& line, Section section, HeadMemory& memory, FieldSummary& summary) {
@@ -119,7 +123,7 @@ Verdict sort_line(const Line& line, Section section, HeadMemory& memory, FieldSu
   }
   const bool is_request_only = kind == FieldKind::kHost || kind == FieldKind::kExpect;
   if (is_request_only && section == Section::kResponseHead) kind = FieldKind::kOther;
-  if (is_about_framing(kind)) add_framing_line(line.whole, memory);
+  if (kind != FieldKind::kOther) summary.is_plain &= is_plain(line, kind);
   switch (kind) {
     case FieldKind::kOther:
       memory.fields.push_back(line.field);
@@ -165,25 +169,18 @@ void remove_connection_names(HeadMemory& memory) {
 
 }  // namespace
 
-void add_framing_line(std::string_view line, HeadMemory& memory) {
-  std::vector<std::string_view>& pieces = memory.framing_lines;
-  if (!pieces.empty() && pieces.back().data() + pieces.back().size() == line.data()) {
-    pieces.back() = {pieces.back().data(), pieces.back().size() + line.size()};
-  } else {
-    pieces.push_back(line);
-  }
-}
-
-Verdict read_fields(std::string_view lines, Section section, HeadMemory& memory,
+Verdict read_fields(std::string_view& bytes, size_t lines_max, Section section, HeadMemory& memory,
                     FieldSummary& summary) {
   memory.fields.clear();
   memory.connection_names.clear();
   Line line;
-  while (!lines.empty()) {
-    Verdict verdict = take_line(lines, line);
+  for (size_t count = 0; !bytes.starts_with("\r\n"); ++count) {
+    if (count == lines_max) return refuse("too_many_fields");
+    Verdict verdict = take_line(bytes, line);
     if (!verdict.is_refused()) verdict = sort_line(line, section, memory, summary);
     if (verdict.is_refused()) return verdict;
   }
+  bytes.remove_prefix(2);
   remove_connection_names(memory);
   memory.head.fields = memory.fields;
   return kAccepted;

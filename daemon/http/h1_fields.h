@@ -45,17 +45,17 @@ struct FieldSummary {
   bool has_close = false;
   bool has_keep_alive = false;
   bool has_upgrade_option = false;
+  // No line about framing but at most one Content-Length, and nothing in Connection but the two
+  // options that everybody sends, each written as we would write it (decision 0016).
+  bool is_plain = true;
 };
 
 enum class Section : uint8_t { kRequestHead, kResponseHead, kTrailers };
 
-// `lines` are whole lines, each ended by CRLF, without the blank one. Fills memory.fields with the
-// end-to-end fields (in trailers: those that may be passed on) and `summary` with the rest, and
-// adds to memory.framing_lines.
-Verdict read_fields(std::string_view lines, Section section, HeadMemory& memory,
+// Takes lines off `bytes`, at most `lines_max`, and the blank one behind them. Fills memory.fields
+// with the end-to-end fields (in trailers: those that may be passed on) and `summary` with the
+// rest. Refuses also when the blank line is not there yet.
+Verdict read_fields(std::string_view& bytes, size_t lines_max, Section section, HeadMemory& memory,
                     FieldSummary& summary);
-
-// Appends to the last piece where `line` lies behind it.
-void add_framing_line(std::string_view line, HeadMemory& memory);
 
 }  // namespace np::http

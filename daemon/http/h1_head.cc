@@ -12,27 +12,14 @@ std::string_view without_line_end(std::string_view line) {
   return line;
 }
 
-// What a whole head consists of. The start line comes without its CRLF.
-struct HeadParts {
-  std::string_view start_line;
-  std::string_view field_lines;
-  std::string_view blank_line;
-};
-
-HeadParts split_head(std::string_view bytes, HeadMemory& memory) {
-  const size_t start_size = bytes.find('\n') + 1;
-  const size_t fields_size = bytes.size() - start_size - 2;
-  memory.framing_lines.clear();
-  add_framing_line(bytes.substr(0, start_size), memory);
-  return {bytes.substr(0, start_size - 2), bytes.substr(start_size, fields_size),
-          bytes.substr(start_size + fields_size)};
-}
-
-Verdict read_field_lines(const HeadParts& parts, Section section, HeadMemory& memory,
-                         FieldSummary& summary) {
-  const Verdict verdict = read_fields(parts.field_lines, section, memory, summary);
-  add_framing_line(parts.blank_line, memory);
-  return verdict;
+// Takes the start line off, without its CRLF; empty when it has none.
+std::string_view take_start_line(std::string_view& bytes, HeadFacts& facts) {
+  const size_t end = bytes.find('\n');
+  if (end == std::string_view::npos || end == 0 || bytes[end - 1] != '\r') return {};
+  facts.start_line_bytes = end + 1;
+  const std::string_view line = bytes.substr(0, end - 1);
+  bytes.remove_prefix(end + 1);
+  return line;
 }
 
 // HTTP/DIGIT.DIGIT
@@ -202,6 +189,12 @@ Verdict read_status_line(std::string_view line, Head& head) {
   return kAccepted;
 }
 
+// Every parser knows them, and none gives them a framing of their own.
+bool is_usual_method(std::string_view method) {
+  return method == "GET" || method == "POST" || method == "PUT" || method == "HEAD" ||
+         method == "DELETE" || method == "PATCH" || method == "OPTIONS";
+}
+
 void choose_response_body(RequestKind request, bool is_chunked, Head& head) {
   const bool is_success = head.status / 100 == 2;
   if (head.status == 101 || (request == RequestKind::kConnect && is_success)) {
@@ -247,11 +240,15 @@ Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMe
   head = Head{};
   facts = HeadFacts{};
   FieldSummary summary;
-  const HeadParts parts = split_head(bytes, memory);
-  Verdict verdict = read_request_line(parts.start_line, limits, memory, facts);
+  std::string_view rest = bytes;
+  const std::string_view line = take_start_line(rest, facts);
+  Verdict verdict = read_request_line(line, limits, memory, facts);
   if (verdict.is_refused()) return verdict;
-  verdict = read_field_lines(parts, Section::kRequestHead, memory, summary);
+  verdict = read_fields(rest, limits.field_count_max, Section::kRequestHead, memory, summary);
   if (verdict.is_refused()) return verdict;
+  facts.head_bytes = bytes.size() - rest.size();
+  const bool is_origin_form = line[head.method.size() + 1] == '/';
+  facts.is_plain = summary.is_plain && is_usual_method(head.method) && is_origin_form;
   verdict = read_host(summary, head);
   if (verdict.is_refused()) return verdict;
   verdict = read_lengths(summary, head, facts.is_chunked);
@@ -273,18 +270,20 @@ Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMe
   return verdict;
 }
 
-Verdict read_response_head(std::string_view bytes, RequestKind request, bool is_upgrade_asked,
-                           HeadMemory& memory, HeadFacts& facts) {
+Verdict read_response_head(std::string_view bytes, const H1Limits& limits, RequestKind request,
+                           bool is_upgrade_asked, HeadMemory& memory, HeadFacts& facts) {
   Head& head = memory.head;
   head = Head{};
   facts = HeadFacts{};
   facts.request = request;
   FieldSummary summary;
-  const HeadParts parts = split_head(bytes, memory);
-  Verdict verdict = read_status_line(parts.start_line, head);
+  std::string_view rest = bytes;
+  Verdict verdict = read_status_line(take_start_line(rest, facts), head);
   if (verdict.is_refused()) return verdict;
-  verdict = read_field_lines(parts, Section::kResponseHead, memory, summary);
+  verdict = read_fields(rest, limits.field_count_max, Section::kResponseHead, memory, summary);
   if (verdict.is_refused()) return verdict;
+  facts.head_bytes = bytes.size() - rest.size();
+  facts.is_plain = summary.is_plain;
   verdict = read_lengths(summary, head, facts.is_chunked);
   if (verdict.is_refused()) return verdict;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Heads of HTTP/1 messages: turns the bytes of one whole head into a Head and the facts that
 // framing and connection reuse need, or says why it is refused (traffic-semantics 4.1 to 4.3). Pure
-// functions over HeadMemory; used by H1Reader, which lets llhttp confirm the result.
+// functions over HeadMemory; used by H1Reader, which lets llhttp confirm what is not plain.
 #pragma once
 
 #include <string_view>
@@ -21,6 +21,11 @@ struct HeadFacts {
   bool keep_alive = false;  // version and Connection allow another message
   bool expects_continue = false;
   bool accepts_trailers = false;
+  // Of its framing there is only one reading: llhttp need not be asked (decision 0016).
+  bool is_plain = false;
+  // With their line ends, the blank line's too.
+  size_t start_line_bytes = 0;
+  size_t head_bytes = 0;
   RequestKind request = RequestKind::kOrdinary;  // of the request itself; known first
 };
 
@@ -29,12 +34,13 @@ struct HeadFacts {
 Verdict check_request_line(std::string_view line, const H1Limits& limits, HeadMemory& memory);
 Verdict check_status_line(std::string_view line, HeadMemory& memory);
 
-// `bytes` is a head with its blank line, as HeadScanner found it. Results point into `bytes` and
+// `bytes` begins with a head; which limits it keeps to, but for the number of fields, is the
+// caller's to see. Refuses also when the head is not whole. Results point into `bytes` and
 // `memory`.
 Verdict read_request_head(std::string_view bytes, const H1Limits& limits, HeadMemory& memory,
                           HeadFacts& facts);
 // `is_upgrade_asked`: the request carried Upgrade, so that 101 is an answer to it.
-Verdict read_response_head(std::string_view bytes, RequestKind request, bool is_upgrade_asked,
-                           HeadMemory& memory, HeadFacts& facts);
+Verdict read_response_head(std::string_view bytes, const H1Limits& limits, RequestKind request,
+                           bool is_upgrade_asked, HeadMemory& memory, HeadFacts& facts);
 
 }  // namespace np::http

@@ -104,13 +104,14 @@ struct H1Parser::Callbacks {
 
 const llhttp_settings_t H1Parser::Callbacks::kSettings = H1Parser::Callbacks::make();
 
-H1Parser::H1Parser(Role reads_as) : llhttp_(ParserCache::take()), role_(reads_as) {}
+H1Parser::H1Parser(Role reads_as) : role_(reads_as) {}
 H1Parser::~H1Parser() {
-  ParserCache::give(std::move(llhttp_));
+  if (llhttp_ != nullptr) ParserCache::give(std::move(llhttp_));
 }
 
 void H1Parser::begin_head(bool is_chunked, bool has_framed_body, size_t extension_bytes_max) {
   const bool is_request = role_ == Role::kServer;
+  if (llhttp_ == nullptr) llhttp_ = ParserCache::take();
   llhttp_init(llhttp_.get(), is_request ? HTTP_REQUEST : HTTP_RESPONSE, &Callbacks::kSettings);
   llhttp_->data = this;
   fault_ = nullptr;
@@ -122,16 +123,12 @@ void H1Parser::begin_head(bool is_chunked, bool has_framed_body, size_t extensio
   guard_.begin_message(extension_bytes_max);
 }
 
-const char* H1Parser::confirm_head(std::span<const std::string_view> pieces, const Head& head,
-                                   bool is_chunked, size_t extension_bytes_max) {
+const char* H1Parser::confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
+                                   size_t extension_bytes_max) {
   const bool has_framed_body = head.body == BodyKind::kLength || head.body == BodyKind::kStreaming;
   begin_head(is_chunked, has_framed_body, extension_bytes_max);
-  llhttp_errno_t error = HPE_OK;
-  for (const std::string_view piece : pieces) {
-    error = llhttp_execute(llhttp_.get(), piece.data(), piece.size());
-    if (error != HPE_OK) break;
-  }
-  const char* const end = pieces.back().data() + pieces.back().size();
+  const llhttp_errno_t error = llhttp_execute(llhttp_.get(), bytes.data(), bytes.size());
+  const char* const end = bytes.data() + bytes.size();
   if (error == HPE_INVALID_METHOD) return "unknown_method";
   const bool has_ended = error == HPE_PAUSED && stop_ == Stop::kMessageEnd;
   const bool has_stopped = has_ended || error == HPE_PAUSED_UPGRADE;
@@ -153,7 +150,7 @@ H1Parser::Step H1Parser::fail(const char* fault) {
   return {Found::kFault, 0, data_};  // bytes before the fault count: they may have come earlier
 }
 
-H1Parser::Step H1Parser::read_body(std::string_view in) {
+H1Parser::Step H1Parser::read_chunked(std::string_view in) {
   stop_ = Stop::kNone;
   data_ = {};
   const llhttp_errno_t error = llhttp_execute(llhttp_.get(), in.data(), in.size());
@@ -178,11 +175,9 @@ H1Parser::Step H1Parser::read_body(std::string_view in) {
   if (stop_ == Stop::kChunkLine) {
     is_in_chunk_line_ = false;
     if (llhttp_->content_length == 0) step.found = Found::kLastChunk;
-  } else if (stop_ == Stop::kChunkEnd) {
+  } else {
     is_in_chunk_line_ = true;
     guard_.begin_line();
-  } else {
-    step.found = Found::kEnd;
   }
   return step;
 }

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// H1Parser: llhttp 8.1 behind a narrow interface. It confirms what h1_head.cc made of a head (a
-// message on which two parsers differ is refused; decision 0015 says of which lines) and frames
-// Content-Length and chunked bodies.
-// Chunk-size lines get a check of our own beside it, because llhttp bounds neither their zeros nor
-// their extensions. Owned by an H1Reader. Built with LLHTTP_STRICT_MODE=1; all lenient flags stay
-// 0.
+// H1Parser: llhttp 8.1 behind a narrow interface. It confirms what h1_head.cc made of a head that
+// is not plain (a message on which two parsers differ is refused; decision 0016), and frames
+// chunked bodies. Chunk-size lines get a check of our own beside it, because llhttp bounds neither
+// their zeros nor their extensions. Owned by an H1Reader. Built with LLHTTP_STRICT_MODE=1; all
+// lenient flags stay 0.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string_view>
 
 #include "http/codec.h"
@@ -44,17 +42,15 @@ class H1Parser {
   H1Parser(const H1Parser&) = delete;
   H1Parser& operator=(const H1Parser&) = delete;
 
-  // Parses a head of these lines (HeadMemory::framing_lines), in pieces whose last one ends in the
-  // blank line. Null when llhttp reads it exactly as `head` says; afterwards read_body() may follow
-  // if a body does. `is_chunked`: as h1_head.cc found.
-  const char* confirm_head(std::span<const std::string_view> pieces, const Head& head,
-                           bool is_chunked, size_t extension_bytes_max);
+  // Parses a whole head. Null when llhttp reads it exactly as `head` says; if it is chunked,
+  // read_chunked() may follow. `is_chunked`: as h1_head.cc found.
+  const char* confirm_head(std::string_view bytes, const Head& head, bool is_chunked,
+                           size_t extension_bytes_max);
 
   enum class Found : uint8_t {
     kMore,       // all bytes used
     kPart,       // go on with the rest
     kLastChunk,  // the zero chunk's line is past; the trailer section follows
-    kEnd,        // the last byte of a Content-Length body is past
     kFault,      // see fault()
   };
   struct Step {
@@ -62,7 +58,7 @@ class H1Parser {
     size_t used = 0;
     std::string_view data;  // body bytes among the used ones
   };
-  Step read_body(std::string_view in);
+  Step read_chunked(std::string_view in);
   const char* fault() const { return fault_; }
 
  private:
@@ -72,7 +68,7 @@ class H1Parser {
   void begin_head(bool is_chunked, bool has_framed_body, size_t extension_bytes_max);
   Step fail(const char* fault);
 
-  std::unique_ptr<llhttp__internal_s> llhttp_;
+  std::unique_ptr<llhttp__internal_s> llhttp_;  // null until it is asked
   ChunkLineGuard guard_;
   Role role_;
   bool is_head_seen_ = false;

@@ -14,6 +14,11 @@ constexpr size_t kGatherBytes = 1024;
 // An origin that sends interim answers without end is cut off.
 constexpr uint32_t kInterimMax = 64;
 constexpr uint16_t kBadGateway = 502;
+constexpr size_t kBlankLineBytes = 2;
+
+size_t start_line_bytes_max(const H1Limits& limits) {
+  return limits.target_bytes_max + kStartLineSlackBytes;
+}
 
 }  // namespace
 
@@ -44,7 +49,7 @@ void H1Reader::begin_head() {
       is_server ? HeadScanner::StartLine::kRequest : HeadScanner::StartLine::kStatus;
   limits.method_bytes_max = limits_.method_bytes_max;
   limits.empty_lines_max = is_server ? limits_.empty_lines_max : 0;
-  limits.start_line_bytes_max = limits_.target_bytes_max + kStartLineSlackBytes;
+  limits.start_line_bytes_max = start_line_bytes_max(limits_);
   limits.field_bytes_max = limits_.head_bytes_max;
   limits.field_count_max = limits_.field_count_max;
   scanner_.begin(limits);
@@ -68,8 +73,11 @@ size_t H1Reader::read(std::string_view in, StreamEventList& out) {
       case State::kTrailers:
         used += partial_ == nullptr ? read_section(rest, out) : read_partial_section(rest, out);
         break;
-      case State::kBody:
-        used += read_body(rest, out);
+      case State::kCounted:
+        used += read_counted(rest, out);
+        break;
+      case State::kChunked:
+        used += read_chunked(rest, out);
         break;
       case State::kUntilClose:
       case State::kTunnel:
@@ -85,7 +93,36 @@ size_t H1Reader::read(std::string_view in, StreamEventList& out) {
 
 // ---- heads and trailer sections ----------------------------------------------------------------
 
+Verdict H1Reader::read_head(std::string_view bytes, HeadMemory& memory, HeadFacts& facts) const {
+  if (role_ == Role::kServer) return read_request_head(bytes, limits_, memory, facts);
+  return read_response_head(bytes, limits_, request_, is_upgrade_asked_, memory, facts);
+}
+
+// Nearly every head comes whole and is right: looked at once, without searching for its end first.
+// 0: it is not so, and the scanner has to say what is wrong, and at which byte.
+size_t H1Reader::read_at_once(std::string_view in, StreamEventList& out) {
+  std::unique_ptr<HeadMemory> memory = HeadMemoryChain::take();
+  HeadFacts facts;
+  const Verdict verdict = read_head(in, *memory, facts);
+  const size_t line = facts.start_line_bytes;
+  const bool is_right = !verdict.is_refused() && line <= start_line_bytes_max(limits_) &&
+                        memory->head.method.size() <= limits_.method_bytes_max &&
+                        facts.head_bytes - line - kBlankLineBytes <= limits_.head_bytes_max;
+  if (!is_right) {
+    HeadMemoryChain::give(std::move(memory));
+    return 0;
+  }
+  HeadMemory& section = *memory;
+  held_.hold(std::move(memory));
+  facts_ = facts;
+  on_head(in.substr(0, facts.head_bytes), section, out);
+  return facts.head_bytes;
+}
+
 size_t H1Reader::read_section(std::string_view in, StreamEventList& out) {
+  if (state_ == State::kHead) {
+    if (const size_t used = read_at_once(in, out); used > 0) return used;
+  }
   const ScanResult result = scanner_.scan(in);
   if (result == ScanResult::kComplete) {
     const size_t start = scanner_.start();
@@ -179,24 +216,20 @@ void H1Reader::on_section(std::string_view bytes, std::unique_ptr<HeadMemory> me
                           StreamEventList& out) {
   HeadMemory& section = *memory;
   held_.hold(std::move(memory));
-  if (state_ == State::kHead) {
-    on_head(bytes, section, out);
-  } else {
-    on_trailers(bytes, section, out);
-  }
+  if (state_ == State::kTrailers) return on_trailers(bytes, section, out);
+  const Verdict verdict = read_head(bytes, section, facts_);
+  version_ = section.head.version;
+  if (verdict.is_refused()) return fail(verdict.status, verdict.detail, out);
+  on_head(bytes, section, out);
 }
 
 void H1Reader::on_head(std::string_view bytes, HeadMemory& memory, StreamEventList& out) {
-  const Verdict verdict =
-      role_ == Role::kServer
-          ? read_request_head(bytes, limits_, memory, facts_)
-          : read_response_head(bytes, request_, is_upgrade_asked_, memory, facts_);
   const Head& head = memory.head;
   version_ = head.version;
-  if (verdict.is_refused()) return fail(verdict.status, verdict.detail, out);
-  if (const char* fault = parser_.confirm_head(memory.framing_lines, head, facts_.is_chunked,
-                                               limits_.chunk_extension_bytes_max)) {
-    return fail(400, fault, out);
+  if (!facts_.is_plain) {
+    const char* const fault =
+        parser_.confirm_head(bytes, head, facts_.is_chunked, limits_.chunk_extension_bytes_max);
+    if (fault != nullptr) return fail(400, fault, out);
   }
   if (role_ == Role::kClient && head.status < 200 && head.status != 101) {
     if (++interim_count_ > kInterimMax) return fail(400, "too_many_interim_answers", out);
@@ -205,16 +238,19 @@ void H1Reader::on_head(std::string_view bytes, HeadMemory& memory, StreamEventLi
   }
   is_head_done_ = true;
   emit(StreamEvent::Kind::kHead, &head, out);
-  begin_body(head.body, out);
+  begin_body(head, out);
 }
 
-void H1Reader::begin_body(BodyKind body, StreamEventList& out) {
-  switch (body) {
+void H1Reader::begin_body(const Head& head, StreamEventList& out) {
+  switch (head.body) {
     case BodyKind::kNone:
       return end(out);
     case BodyKind::kLength:
+      state_ = State::kCounted;
+      left_bytes_ = head.content_length;
+      return;
     case BodyKind::kStreaming:
-      state_ = State::kBody;
+      state_ = State::kChunked;
       return;
     case BodyKind::kUntilClose:
       state_ = State::kUntilClose;
@@ -227,8 +263,8 @@ void H1Reader::begin_body(BodyKind body, StreamEventList& out) {
 
 void H1Reader::on_trailers(std::string_view bytes, HeadMemory& memory, StreamEventList& out) {
   FieldSummary unused;
-  const std::string_view lines = bytes.substr(0, bytes.size() - 2);
-  const Verdict verdict = read_fields(lines, Section::kTrailers, memory, unused);
+  const Verdict verdict =
+      read_fields(bytes, limits_.field_count_max, Section::kTrailers, memory, unused);
   if (verdict.is_refused()) return fail(verdict.status, verdict.detail, out);
   if (!memory.fields.empty()) emit(StreamEvent::Kind::kTrailers, &memory.head, out);
   end(out);
@@ -236,15 +272,22 @@ void H1Reader::on_trailers(std::string_view bytes, HeadMemory& memory, StreamEve
 
 // ---- bodies ------------------------------------------------------------------------------------
 
-size_t H1Reader::read_body(std::string_view in, StreamEventList& out) {
-  const H1Parser::Step step = parser_.read_body(in);
+size_t H1Reader::read_counted(std::string_view in, StreamEventList& out) {
+  const std::string_view data = in.substr(0, std::min<uint64_t>(left_bytes_, in.size()));
+  left_bytes_ -= data.size();
+  emit_data(data, out);
+  if (left_bytes_ == 0) end(out);
+  return data.size();
+}
+
+size_t H1Reader::read_chunked(std::string_view in, StreamEventList& out) {
+  const H1Parser::Step step = parser_.read_chunked(in);
   emit_data(step.data, out);
   if (step.found == H1Parser::Found::kFault) {
     fail(400, parser_.fault(), out);
     return in.size();
   }
   if (step.found == H1Parser::Found::kLastChunk) begin_trailers();
-  if (step.found == H1Parser::Found::kEnd) end(out);
   return step.used;
 }
 
@@ -261,7 +304,8 @@ bool H1Reader::finish(StreamEventList& out) {
     case State::kFailed:
       return true;
     case State::kHead:
-    case State::kBody:
+    case State::kCounted:
+    case State::kChunked:
     case State::kTrailers:
       break;
   }

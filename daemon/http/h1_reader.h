@@ -21,7 +21,8 @@ class H1Reader {
 
   enum class State : uint8_t {
     kHead,
-    kBody,  // framed by llhttp
+    kCounted,  // a body of left_bytes_
+    kChunked,  // framed by llhttp
     kTrailers,
     kUntilClose,
     kTunnel,
@@ -55,13 +56,16 @@ class H1Reader {
   void fail(uint16_t status, const char* detail, StreamEventList& out);
 
  private:
+  size_t read_at_once(std::string_view in, StreamEventList& out);
   size_t read_section(std::string_view in, StreamEventList& out);
   size_t read_partial_section(std::string_view in, StreamEventList& out);
-  size_t read_body(std::string_view in, StreamEventList& out);
+  size_t read_counted(std::string_view in, StreamEventList& out);
+  size_t read_chunked(std::string_view in, StreamEventList& out);
   void on_section(std::string_view bytes, std::unique_ptr<HeadMemory> memory, StreamEventList& out);
+  Verdict read_head(std::string_view bytes, HeadMemory& memory, HeadFacts& facts) const;
   void on_head(std::string_view bytes, HeadMemory& memory, StreamEventList& out);
   void on_trailers(std::string_view bytes, HeadMemory& memory, StreamEventList& out);
-  void begin_body(BodyKind body, StreamEventList& out);
+  void begin_body(const Head& head, StreamEventList& out);
   void begin_head();
   void begin_trailers();
   bool refuse_start_line(std::string_view bytes, StreamEventList& out);
@@ -82,6 +86,7 @@ class H1Reader {
   RequestKind request_ = RequestKind::kOrdinary;
   StreamId stream_ = 0;
   uint32_t interim_count_ = 0;
+  uint64_t left_bytes_ = 0;  // of a body with a length
   HeadFacts facts_;
   HeadScanner scanner_;
   H1Parser parser_;

@@ -14,6 +14,19 @@
 namespace np::http {
 namespace {
 
+class Number {
+ public:
+  explicit Number(uint64_t number, int base = 10)
+      : end_(std::to_chars(digits_.begin(), digits_.end(), number, base).ptr) {}
+  std::string_view text() const {
+    return {digits_.data(), static_cast<size_t>(end_ - digits_.data())};
+  }
+
+ private:
+  std::array<char, 20> digits_;
+  char* end_;
+};
+
 // Writes small pieces straight into the queue's block; goes through append() where it ends.
 class Sink {
  public:
@@ -23,27 +36,31 @@ class Sink {
   Sink& operator=(const Sink&) = delete;
 
   void put(std::string_view text) {
-    if (text.empty()) return;  // its pointer may be null, which memcpy does not take
     if (text.size() > room_.size - used_) [[unlikely]] {
       spill(text);
       return;
     }
-    std::memcpy(room_.data + used_, text.data(), text.size());
-    used_ += text.size();
+    append(text);
+  }
+  void put_all(std::initializer_list<std::string_view> texts) {
+    size_t size = 0;
+    for (const std::string_view text : texts) size += text.size();
+    if (size > room_.size - used_) [[unlikely]] {
+      for (const std::string_view text : texts) put(text);
+      return;
+    }
+    for (const std::string_view text : texts) append(text);
   }
   void put_field(std::string_view name, std::string_view value) {
-    put(name);
-    put(": ");
-    put(value);
-    put("\r\n");
-  }
-  void put_number(uint64_t number, int base) {
-    std::array<char, 20> digits;
-    const auto end = std::to_chars(digits.begin(), digits.end(), number, base).ptr;
-    put({digits.data(), static_cast<size_t>(end - digits.data())});
+    put_all({name, ": ", value, "\r\n"});
   }
 
  private:
+  void append(std::string_view text) {
+    if (text.empty()) return;  // its pointer may be null, which memcpy does not take
+    std::memcpy(room_.data + used_, text.data(), text.size());
+    used_ += text.size();
+  }
   void spill(std::string_view text) {
     queue_.commit(used_);
     queue_.append(text);
@@ -82,9 +99,7 @@ void put_fields(FieldSpan fields, bool is_response, Sink& sink) {
 }
 
 void put_length(uint64_t length, Sink& sink) {
-  sink.put("content-length: ");
-  sink.put_number(length, 10);
-  sink.put("\r\n");
+  sink.put_field("content-length", Number(length).text());
 }
 
 // A rewritten target may hold bytes that a request line cannot.
@@ -104,12 +119,9 @@ void put_target(std::string_view target, Sink& sink) {
 }
 
 void put_status_line(const Head& head, Sink& sink) {
-  sink.put("HTTP/1.1 ");
-  sink.put_number(head.status, 10);
-  sink.put(" ");
   const bool is_usable = !head.reason.empty() && is_field_value(head.reason);
-  sink.put(is_usable ? head.reason : status_text(head.status));
-  sink.put("\r\n");
+  sink.put_all({"HTTP/1.1 ", Number(head.status).text(), " ",
+                is_usable ? head.reason : status_text(head.status), "\r\n"});
 }
 
 // Connection with what it names. `fate` is "close", "keep-alive" or empty.
@@ -178,15 +190,13 @@ bool H1Writer::request_head(const Head& head, bool is_last, OutputQueue& out) {
   }
   {
     Sink sink(out);
-    sink.put(head.method);
-    sink.put(" ");
+    sink.put_all({head.method, " "});
     if (is_connect) {
       sink.put(head.authority);
     } else {
       put_target(head.target, sink);
     }
-    sink.put(" HTTP/1.1\r\n");
-    sink.put_field("host", head.authority);
+    sink.put_all({" HTTP/1.1\r\nhost: ", head.authority, "\r\n"});
     put_fields(head.fields, false, sink);
     put_request_framing(head, sink);
     if (head.expect_continue) sink.put("expect: 100-continue\r\n");
@@ -264,8 +274,7 @@ void H1Writer::data(Slice data, OutputQueue& out) {
       break;
     case Body::kChunked: {
       Sink sink(out);
-      sink.put_number(data.bytes.size(), 16);
-      sink.put("\r\n");
+      sink.put_all({Number(data.bytes.size(), 16).text(), "\r\n"});
       break;
     }
     case Body::kUntilClose:

@@ -25,7 +25,6 @@ void HeadMemoryChain::give(std::unique_ptr<HeadMemory> memory) {
   memory->head = Head{};
   memory->fields.clear();
   memory->connection_names.clear();
-  memory->framing_lines.clear();
   memory->bytes.clear();
   memory->target.clear();
   MemoryCache::give(std::move(memory));

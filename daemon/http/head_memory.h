@@ -17,11 +17,8 @@ struct HeadMemory {
   Head head;
   std::vector<Field> fields;                       // behind head.fields
   std::vector<std::string_view> connection_names;  // fields that Connection asks to remove
-  // The lines that say how the message is framed and what becomes of the connection, start line and
-  // blank line among them; what lies together is one piece.
-  std::vector<std::string_view> framing_lines;
-  std::string bytes;   // the section, unless it came in one slice
-  std::string target;  // a target that was not sent in this form
+  std::string bytes;                               // the section, unless it came in one slice
+  std::string target;                              // a target that was not sent in this form
   std::unique_ptr<HeadMemory> next;
 };
 

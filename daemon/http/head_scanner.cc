@@ -18,9 +18,11 @@ bool is_bare_lf(std::string_view line) {
 }  // namespace
 
 void HeadScanner::begin(const Limits& limits) {
-  *this = HeadScanner{};
   limits_ = limits;
+  start_ = start_line_end_ = line_start_ = position_ = 0;
+  field_bytes_ = field_count_ = empty_lines_ = 0;
   is_in_fields_ = limits.start_line == StartLine::kNone;
+  is_complete_ = false;
 }
 
 ScanResult HeadScanner::scan(std::string_view bytes) {

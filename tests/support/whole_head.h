@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What llhttp makes of a whole head. The product shows it only the lines that are about framing
-// (decision 0015); for tests and fuzz targets, which hold that the others make no difference.
+// What llhttp makes of a head. The product asks it only about heads that are not plain (decision
+// 0016); for tests and fuzz targets, which hold that of the others it would say the same.
 #pragma once
 
 #include <llhttp.h>

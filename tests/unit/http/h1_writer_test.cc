@@ -47,8 +47,10 @@ TEST(H1WriteRequest, LinesThatWereReadGoOutAsTheyCame) {
   FieldSummary summary;
   const std::string lines =
       "Accept: */*\r\nX-One:  two blanks\r\nx-two: b \r\nConnection: x-gone\r\nX-Gone: 1\r\n"
-      "Cookie: a=b; c\r\nx-three:none\r\nX-Empty: \r\nx-end: \xc3\xa9\r\n";
-  ASSERT_FALSE(read_fields(lines, Section::kRequestHead, memory, summary).is_refused());
+      "Cookie: a=b; c\r\nx-three:none\r\nX-Empty: \r\nx-end: \xc3\xa9\r\n\r\nbody";
+  std::string_view rest = lines;
+  ASSERT_FALSE(read_fields(rest, 99, Section::kRequestHead, memory, summary).is_refused());
+  EXPECT_EQ(rest, "body");
   std::string told;
   for (const Field& field : memory.fields) told += field.is_line ? '=' : '~';
   EXPECT_EQ(told, "=~~=~==");
