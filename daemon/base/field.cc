@@ -13,15 +13,21 @@ Word load(const char* from) {
   return word;
 }
 
-// Eight letters at a time. Each byte below 0x80 is compared with 'A' and 'Z' by a sum that carries
-// into its highest bit only; a capital is then given the bit that makes it small.
-uint64_t lower(uint64_t word) {
+// Eight letters at a time. A letter's case is one bit: where that alone differs, both must be
+// letters.
+bool is_same(uint64_t a, uint64_t b) {
   constexpr uint64_t kEach = ~0ULL / 255;
-  const uint64_t low = word & (kEach * 0x7f);
-  const uint64_t from_a = low + kEach * (0x80 - 'A');
-  const uint64_t above_z = low + kEach * (0x7f - 'Z');
-  const uint64_t is_capital = (from_a ^ above_z) & ~word & (kEach * 0x80);
-  return word | is_capital >> 2U;
+  constexpr uint64_t kTop = kEach * 0x80;
+  const uint64_t difference = a ^ b;
+  if (difference == 0) return true;
+  if ((difference & ~(kEach * 0x20)) != 0) return false;
+  // Each byte below 0x80 is compared with 'a' and 'z' by a sum that carries into its highest bit
+  // only.
+  const uint64_t small = (a | kEach * 0x20) & ~kTop;
+  const uint64_t from_a = small + kEach * (0x80 - 'a');
+  const uint64_t above_z = small + kEach * (0x7f - 'z');
+  const uint64_t is_letter = (from_a ^ above_z) & ~a & kTop;
+  return (difference << 2U & ~is_letter) == 0;
 }
 
 }  // namespace
@@ -38,13 +44,13 @@ bool has_same_letters(const char* a, const char* b, size_t size) {
     const auto both = [last](const char* text) {
       return uint64_t{load<uint32_t>(text)} << 32U | load<uint32_t>(text + last);
     };
-    return lower(both(a)) == lower(both(b));
+    return is_same(both(a), both(b));
   }
   const size_t last = size - sizeof(uint64_t);
   for (size_t i = 0; i < last; i += sizeof(uint64_t)) {
-    if (lower(load<uint64_t>(a + i)) != lower(load<uint64_t>(b + i))) return false;
+    if (!is_same(load<uint64_t>(a + i), load<uint64_t>(b + i))) return false;
   }
-  return lower(load<uint64_t>(a + last)) == lower(load<uint64_t>(b + last));
+  return is_same(load<uint64_t>(a + last), load<uint64_t>(b + last));
 }
 
 const Field* find_field(FieldSpan fields, std::string_view name) {

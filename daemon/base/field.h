@@ -13,8 +13,8 @@ namespace np {
 struct Field {
   std::string_view name;   // as received; compare with equals_ignoring_case
   std::string_view value;  // leading and trailing blanks removed
-  // Accepted by a parser as a field that is passed on, and in memory just as it is written: name,
-  // colon, blank, value, CRLF. False for whatever was made or changed here.
+  // Accepted by a parser as a field that is passed on, or made here of nothing but safe texts, and
+  // in memory just as it is written: name, colon, blank, value, CRLF.
   bool is_line = false;
 
   // With its CRLF; only when is_line.

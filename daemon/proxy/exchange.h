@@ -165,8 +165,8 @@ class Exchange : public SlabObject {
   void apply_ops(const policy::HeaderOps& ops, bool to_request);
   FieldSpan answer_fields(const http::Head& head);
   void add_cors_fields();
-  std::string_view make_request_id();
-  std::string_view make_loop_header();
+  Field make_request_id();
+  Field make_loop_header();
   uint64_t loop_mark() const;
   bool is_loop() const;
   std::optional<uint32_t> forwards_left() const;
@@ -227,8 +227,8 @@ class Exchange : public SlabObject {
   policy::CallTerms terms_;
   bool has_hash_ = false;
   uint64_t hash_ = 0;
-  std::string_view request_id_, loop_header_;  // made once, the same for each try
-  std::string_view new_cookie_;                // Set-Cookie value for cookie affinity
+  Field request_id_, loop_header_;  // made once, the same for each try
+  std::string_view new_cookie_;     // Set-Cookie value for cookie affinity
 
   Story story_;
   // Repeats.

@@ -24,7 +24,7 @@ bool Exchange::refused_by_checks() {
   view.destination = &cluster_->checks->destination;
   const Field* id = find_field(request_fields_, "x-request-id");
   if (id == nullptr) request_id_ = make_request_id();
-  view.request_id = id != nullptr ? id->value : request_id_;
+  view.request_id = id != nullptr ? id->value : request_id_.value;
   if (request_.body == http::BodyKind::kNone) view.request_size = 0;
   if (request_.has_content_length) view.request_size = request_.content_length;
   // Outside clients may write what they like into the id; between pods it marks one request.

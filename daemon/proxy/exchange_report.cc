@@ -141,7 +141,8 @@ void ExchangeTeller::describe(RequestTexts& texts) const {
   const FieldSpan fields = from.request_fields_;
   texts.user_agent = value_of(fields, "user-agent");
   texts.forwarded_for = value_of(fields, "x-forwarded-for");
-  texts.request_id = from.request_id_.empty() ? value_of(fields, "x-request-id") : from.request_id_;
+  const std::string_view made = from.request_id_.value;
+  texts.request_id = made.empty() ? value_of(fields, "x-request-id") : made;
   texts.flags = story.retries_used_up ? "URX" : flag_of(reason_);
   texts.details = details_of(reason_);
   texts.client = from.peer_;

@@ -49,9 +49,36 @@ Field copy_field(const Field& field, Arena& arena) {
   return {line.substr(0, field.name.size()), line.substr(value_at, field.value.size()), true};
 }
 
-void write_hex(uint64_t value, char* out, size_t digits) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  for (size_t i = digits; i-- > 0; value >>= 4U) out[i] = kDigits[value & 15U];
+// A field made here, of texts that may stand in a line.
+Field make_line(std::string_view name, std::string_view value, Arena& arena) {
+  constexpr std::string_view kBetween = ": ", kEnd = "\r\n";
+  char* const line = arena.allocate(name.size() + kBetween.size() + value.size() + kEnd.size());
+  char* at = line;
+  for (const std::string_view part : {name, kBetween, value, kEnd}) {
+    std::memcpy(at, part.data(), part.size());
+    at += part.size();
+  }
+  const size_t value_at = name.size() + kBetween.size();
+  return {{line, name.size()}, {line + value_at, value.size()}, true};
+}
+
+// Eight digits at a time, the highest first.
+void write_hex(uint32_t value, char* out) {
+  constexpr uint64_t kEach = ~0ULL / 255;
+  // The halves of each byte become bytes, in the order of the digits.
+  uint64_t digits = value;
+  digits = (digits | digits << 16U) & 0x0000ffff0000ffffU;
+  digits = (digits | digits << 8U) & 0x00ff00ff00ff00ffU;
+  digits = (digits | digits << 4U) & 0x0f0f0f0f0f0f0f0fU;
+  // From 10 on a sum with 6 carries into the upper half.
+  const uint64_t letters = (digits + kEach * 6) >> 4U & kEach;
+  digits += kEach * '0' + letters * ('a' - '0' - 10);
+  for (size_t i = 0; i < 8; ++i) out[i] = static_cast<char>(digits >> (56 - 8 * i));
+}
+
+void write_hex(uint64_t value, char* out) {
+  write_hex(static_cast<uint32_t>(value >> 32U), out);
+  write_hex(static_cast<uint32_t>(value), out + 8);
 }
 
 }  // namespace
@@ -73,8 +100,8 @@ void Exchange::copy_request(const http::Head& head) {
   }
   // Ours in their place, for policy and endpoint alike.
   std::array<char, IpAddress::kTextBytesMax> text;
-  for (const Field& field : policy::own_fields(arena_.copy(peer_.ip.format(text)))) {
-    request_fields_.push_back(field);
+  for (const Field& field : policy::own_fields(peer_.ip.format(text))) {
+    request_fields_.push_back(make_line(field.name, field.value, arena_));
   }
   request_.fields = request_fields_;
   head_request_ = request_.method == "HEAD";
@@ -129,18 +156,19 @@ void Exchange::replace_field(std::string_view name, uint64_t value) {
   char text[20];
   const auto written = std::to_chars(text, text + sizeof(text), value);
   remove_field(out_fields_, name);
-  out_fields_.push_back({name, arena_.copy({text, static_cast<size_t>(written.ptr - text)})});
+  const std::string_view digits(text, static_cast<size_t>(written.ptr - text));
+  out_fields_.push_back(make_line(name, digits, arena_));
 }
 
 void Exchange::build_forwarding_fields() {
-  if (loop_header_.empty()) {
-    if (request_id_.empty() && find_field(request_fields_, "x-request-id") == nullptr) {
+  if (loop_header_.name.empty()) {
+    if (request_id_.name.empty() && find_field(request_fields_, "x-request-id") == nullptr) {
       request_id_ = make_request_id();
     }
     loop_header_ = make_loop_header();
   }
-  if (!request_id_.empty()) out_fields_.push_back({"x-request-id", request_id_});
-  out_fields_.push_back({kLoopHeader, loop_header_});
+  if (!request_id_.name.empty()) out_fields_.push_back(request_id_);
+  out_fields_.push_back(loop_header_);
 }
 
 void Exchange::apply_ops(const policy::HeaderOps& ops, bool to_request) {
@@ -181,19 +209,23 @@ void Exchange::count_down_forwards() {
 }
 
 // RFC 9562 4.4: 122 random bits.
-std::string_view Exchange::make_request_id() {
+Field Exchange::make_request_id() {
   uint64_t high = core_->rng().next();
   uint64_t low = core_->rng().next();
   high = (high & ~uint64_t{0xf000}) | 0x4000U;
   low = (low & ~(uint64_t{3} << 62U)) | (uint64_t{2} << 62U);
-  char* text = arena_.allocate(36);
-  write_hex(high >> 32U, text, 8);
-  write_hex(high >> 16U, text + 9, 4);
-  write_hex(high, text + 14, 4);
-  write_hex(low >> 48U, text + 19, 4);
-  write_hex(low, text + 24, 12);
-  for (const size_t dash : {size_t{8}, size_t{13}, size_t{18}, size_t{23}}) text[dash] = '-';
-  return {text, 36};
+  std::array<char, 32> digits;
+  write_hex(high, digits.data());
+  write_hex(low, digits.data() + 16);
+  std::array<char, 36> text;
+  char* at = text.data();
+  const char* from = digits.data();
+  for (const size_t group : {8U, 4U, 4U, 4U, 12U}) {
+    if (from != digits.data()) *at++ = '-';
+    at = std::copy_n(from, group, at);
+    from += group;
+  }
+  return make_line("x-request-id", {text.data(), text.size()}, arena_);
 }
 
 // ---- loop guard ------------------------------------------------------------------------------
@@ -211,21 +243,23 @@ bool Exchange::is_loop() const {
   const Field* seen = find_field(request_fields_, kLoopHeader);
   if (seen == nullptr) return false;
   char mine[kLoopEntryBytes];
-  write_hex(loop_mark(), mine, kLoopEntryBytes);
+  write_hex(loop_mark(), mine);
   if (seen->value.find({mine, kLoopEntryBytes}) != std::string_view::npos) return true;
   return seen->value.size() >= core_->limits().loop_entries_max * (kLoopEntryBytes + 1);
 }
 
-std::string_view Exchange::make_loop_header() {
+Field Exchange::make_loop_header() {
   const Field* seen = find_field(request_fields_, kLoopHeader);
-  const size_t before = seen == nullptr || seen->value.empty() ? 0 : seen->value.size() + 1;
+  std::array<char, kLoopEntryBytes> mine;
+  write_hex(loop_mark(), mine.data());
+  const std::string_view entry(mine.data(), mine.size());
+  if (seen == nullptr || seen->value.empty()) return make_line(kLoopHeader, entry, arena_);
+  const size_t before = seen->value.size() + 1;
   char* text = arena_.allocate(before + kLoopEntryBytes);
-  if (before > 0) {
-    std::memcpy(text, seen->value.data(), before - 1);
-    text[before - 1] = ',';
-  }
-  write_hex(loop_mark(), text + before, kLoopEntryBytes);
-  return {text, before + kLoopEntryBytes};
+  std::memcpy(text, seen->value.data(), before - 1);
+  text[before - 1] = ',';
+  std::memcpy(text + before, entry.data(), entry.size());
+  return make_line(kLoopHeader, {text, before + kLoopEntryBytes}, arena_);
 }
 
 // ---- answer ----------------------------------------------------------------------------------
@@ -271,7 +305,7 @@ void Exchange::make_affinity_cookie() {
   policy::RequestView view = request_view();
   if (policy::request_hash(lb, view, caller_)) return;
   char value[16];
-  write_hex(core_->rng().next(), value, sizeof(value));
+  write_hex(core_->rng().next(), value);
   std::string text = lb.hash_name + "=" + std::string(value, sizeof(value));
   const Field cookie{"cookie", text};
   view.fields = {&cookie, 1};
