@@ -5,10 +5,6 @@
 
 namespace np::proxy {
 
-Prober::~Prober() {
-  for (auto& probe : probes_) timers_.disarm(probe->timer);
-}
-
 void Prober::use(const policy::Snapshot& snapshot, Instant now) {
   for (auto& probe : probes_) probe->listed = false;
   for (const auto& cluster : snapshot.clusters) {

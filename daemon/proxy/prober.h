@@ -36,7 +36,6 @@ class Prober {
  public:
   Prober(Rng& rng, TimerWheel& timers, NodeState& node, uint32_t shard)
       : rng_(rng), timers_(timers), node_(node), shard_(shard) {}
-  ~Prober();
 
   // Checks exactly the endpoints of `snapshot` from now on.
   void use(const policy::Snapshot& snapshot, Instant now);

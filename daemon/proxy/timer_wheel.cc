@@ -11,13 +11,18 @@ namespace np::proxy {
 TimerWheel::TimerWheel() = default;
 
 void TimerWheel::arm(Timer& timer, Instant deadline) {
-  if (timer.armed) unlink(timer);
+  if (!timer.armed) ++armed_;
+  timer.armed = true;
   timer.deadline = deadline;
+  // In time also where it lies, unless it is now due before that.
+  if (timer.linked && tick_of(deadline) >= slot_start(timer.level, timer.index)) return;
+  if (timer.linked) unlink(timer);
   insert(timer);
 }
 
 void TimerWheel::disarm(Timer& timer) {
-  if (timer.armed) unlink(timer);
+  if (timer.armed) --armed_;
+  timer.armed = false;
   timer.deadline = kNever;
 }
 
@@ -39,8 +44,8 @@ void TimerWheel::insert(Timer& timer) {
   if (timer.next != nullptr) timer.next->previous = &timer;
   target.slots[index] = &timer;
   target.occupied[index / 64] |= uint64_t{1} << (index % 64);
-  timer.armed = true;
-  ++size_;
+  timer.linked = true;
+  ++linked_;
 }
 
 void TimerWheel::unlink(Timer& timer) {
@@ -56,8 +61,8 @@ void TimerWheel::unlink(Timer& timer) {
   }
   timer.next = nullptr;
   timer.previous = nullptr;
-  timer.armed = false;
-  --size_;
+  timer.linked = false;
+  --linked_;
 }
 
 unsigned TimerWheel::next_occupied(const Level& level, unsigned from) {
@@ -75,9 +80,39 @@ uint64_t TimerWheel::slot_start(unsigned level, unsigned index) const {
   return above | (static_cast<uint64_t>(index) << shift);
 }
 
+// Now that the slot's digit has been reached, its timers go to the levels below.
+void TimerWheel::spread(unsigned level, unsigned index) {
+  Timer* timer = levels_[level].slots[index];
+  while (timer != nullptr) {
+    Timer* following = timer->next;
+    unlink(*timer);
+    if (timer->armed) insert(*timer);
+    timer = following;
+  }
+}
+
+// One of the current tick's timers, if it is due; those that do not belong here leave.
+Timer* TimerWheel::take_due(unsigned index, Instant now) {
+  Timer* timer = levels_[0].slots[index];
+  while (timer != nullptr) {
+    Timer* following = timer->next;
+    const bool is_due = timer->armed && timer->deadline <= now;
+    const bool is_later = timer->armed && tick_of(timer->deadline) > base_;
+    if (is_due || is_later || !timer->armed) unlink(*timer);
+    if (is_later) insert(*timer);
+    if (is_due) {
+      timer->armed = false;
+      --armed_;
+      return timer;
+    }
+    timer = following;
+  }
+  return nullptr;
+}
+
 Timer* TimerWheel::pop_due(Instant now) {
   const uint64_t now_tick = std::max(tick_of(now), base_);
-  while (size_ > 0) {
+  while (linked_ > 0) {
     unsigned level = 0;
     unsigned index = kSlots;
     for (; level < kLevels; ++level) {
@@ -87,34 +122,28 @@ Timer* TimerWheel::pop_due(Instant now) {
     const uint64_t start = std::max(slot_start(level, index), base_);
     if (start > now_tick) break;
     base_ = start;
-    if (level == 0) {
-      for (Timer* timer = levels_[0].slots[index]; timer != nullptr; timer = timer->next) {
-        if (timer->deadline > now) continue;
-        unlink(*timer);
-        return timer;
-      }
-      return nullptr;  // the rest of the current tick is still ahead
+    if (level > 0) {
+      spread(level, index);
+      continue;
     }
-    // Spread the slot over the levels below, now that its digit has been reached.
-    Timer* timer = levels_[level].slots[index];
-    while (timer != nullptr) {
-      Timer* following = timer->next;
-      unlink(*timer);
-      insert(*timer);
-      timer = following;
-    }
+    if (Timer* due = take_due(index, now)) return due;
+    // What is left of the current tick is still ahead.
+    if (levels_[0].slots[index] != nullptr) return nullptr;
   }
   base_ = now_tick;
   return nullptr;
 }
 
 Instant TimerWheel::next_deadline() const {
+  if (armed_ == 0) return kNever;
   for (unsigned level = 0; level < kLevels; ++level) {
     const unsigned index = next_occupied(levels_[level], digit(level));
     if (index == kSlots) continue;
-    if (level > 0) return instant_from_ns(slot_start(level, index) << kTickBits);
+    if (level > 0) return start_of(slot_start(level, index));
+    const uint64_t tick = slot_start(level, index);
     Instant first = kNever;
     for (const Timer* timer = levels_[0].slots[index]; timer != nullptr; timer = timer->next) {
+      if (!timer->armed || tick_of(timer->deadline) > tick) return start_of(tick);
       first = std::min(first, timer->deadline);
     }
     return first;
