@@ -34,24 +34,30 @@ void drop_spent(std::vector<Slice>& slices, size_t& first) {
 
 // ---- BlockPool -------------------------------------------------------------------------------
 
+BlockPool::BlockPool() {
+  free_.reserve(kFreeBlocksMax);
+  while (free_.size() < kWarmBlocks) free_.push_back(make());
+}
+
 BlockPool::~BlockPool() {
   for (Buffer* buffer : free_) {
     ::operator delete(buffer);
   }
 }
 
+Buffer* BlockPool::make() {
+  void* memory = ::operator new(sizeof(Buffer) + kBlockBytes);
+  auto* buffer = new (memory) Buffer;
+  buffer->owner = this;
+  buffer->data = static_cast<char*>(memory) + sizeof(Buffer);
+  buffer->size_bytes = kBlockBytes;
+  return buffer;
+}
+
 BufferRef BlockPool::take() {
-  Buffer* buffer = nullptr;
-  if (free_.empty()) {
-    void* memory = ::operator new(sizeof(Buffer) + kBlockBytes);
-    buffer = new (memory) Buffer;
-    buffer->owner = this;
-    buffer->data = static_cast<char*>(memory) + sizeof(Buffer);
-    buffer->size_bytes = kBlockBytes;
-  } else {
-    buffer = free_.back();
-    free_.pop_back();
-  }
+  if (free_.empty()) free_.push_back(make());
+  Buffer* buffer = free_.back();
+  free_.pop_back();
   ++in_use_;
   return BufferRef(buffer);
 }

@@ -17,13 +17,18 @@ class BlockPool : public BufferOwner {
  public:
   static constexpr uint32_t kBlockBytes = 4096;
   static constexpr size_t kFreeBlocksMax = 256;  // more are given back to the heap
+  // There from the beginning, so that it is no burst of bodies that has to ask for each of them.
+  static constexpr size_t kWarmBlocks = 32;
 
+  BlockPool();
   ~BlockPool() override;
   BufferRef take();
   void recycle(Buffer* buffer) override;
   size_t in_use() const { return in_use_; }
 
  private:
+  Buffer* make();
+
   std::vector<Buffer*> free_;
   size_t in_use_ = 0;
 };
