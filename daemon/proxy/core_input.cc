@@ -31,11 +31,20 @@ Guess guess_protocol(std::string_view bytes) {
   return i > kMethodBytesMax ? Guess::kOther : Guess::kUndecided;
 }
 
+bool is_end(TransportEvent::Kind kind) {
+  return kind == TransportEvent::Kind::kPeerFinished || kind == TransportEvent::Kind::kFailed;
+}
+
 }  // namespace
 
 void Core::on_transport(ConnectionId id, const TransportEvent& event, Instant now,
                         ActionList& actions) {
   begin_step(now, actions);
+  if (is_end(event.kind)) {
+    // What came before it is passed on before it may cut something off.
+    end_step();
+    begin_step(now, actions);
+  }
   Connection* connection = find(id);
   // Else closed by us meanwhile, in this step or in an earlier one.
   if (connection != nullptr && !connection->is_closed()) act_on(*connection, event);

@@ -90,8 +90,9 @@ struct TransportEvent {
   size_t sent_bytes = 0;
   Failure failure = Failure::kOther;
   const Lent* lent = nullptr;  // null: a new connection
-  // More of the same connection is at hand and told next: what all of it becomes is sent in one
-  // piece. Whatever follows, the driver calls the engine once more before it waits.
+  // More is at hand, of this connection or of others, and told next: what all of it becomes is
+  // settled and sent in one step. Whatever follows, the driver calls the engine once more before it
+  // waits.
   bool is_followed = false;
 };
 

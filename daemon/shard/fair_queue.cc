@@ -54,11 +54,6 @@ void FairQueue::push(uint32_t line, Work work) {
   append(first_, line);
 }
 
-const FairQueue::Work* FairQueue::front_of(uint32_t line) const {
-  const uint32_t node = lines_[line].head;
-  return node == kNone ? nullptr : &nodes_[node].work;
-}
-
 bool FairQueue::pop(Work* work) {
   while (first_.head != kNone || round_.head != kNone) {
     const bool is_first = first_.head != kNone;

@@ -45,8 +45,6 @@ class FairQueue {
   bool is_empty() const { return waiting_count_ == 0; }
   uint32_t size() const { return waiting_count_; }
   uint32_t size_of(uint32_t line) const { return lines_[line].size; }
-  // What waits first in that line; null: nothing.
-  const Work* front_of(uint32_t line) const;
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;

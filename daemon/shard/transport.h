@@ -221,7 +221,7 @@ class Transport {
   FairQueue work_;
   WorkMeter meter_;
   uint32_t iteration_ = 0, latest_line_ = 0;  // the line that was served last
-  // Of what is being served; whether the engine was told so and has not been called since.
+  // More is about to be served; whether the engine was told so and has not been called since.
   bool is_followed_ = false, is_unsettled_ = false;
   Instant shared_until_{};
   std::vector<SlotLife> held_;  // from held_begin_ on: first in, first out

@@ -24,12 +24,6 @@ constexpr uint16_t kWaitingPieces = 4;
 // Held receives that are looked at in one iteration.
 constexpr size_t kResumesPerIteration = 64;
 
-// By another piece of what the same connection received.
-bool is_followed(const FairQueue::Work& work, const FairQueue::Work* next) {
-  return next != nullptr && work.buffer && next->buffer &&
-         next->completion.user_data == work.completion.user_data;
-}
-
 static_assert(FairQueue::kLines == uring::BufferRing::kHolders);
 
 }  // namespace
@@ -62,12 +56,12 @@ BufferRef Transport::take_received(uint32_t line, const uring::Completion& compl
 void Transport::serve() {
   uint32_t units = 0;
   FairQueue::Work work;
+  is_followed_ = true;  // one step of the engine for the whole turn: on_wake() ends it
   while (units < (now_ < shared_until_ ? kUnitsWhenShared : kUnitsAlone) && work_.pop(&work)) {
     const uint32_t cost = FairQueue::cost_of(work.completion);
     units += cost;
     if (work.line != latest_line_) shared_until_ = now_ + kSharedFor;
     latest_line_ = work.line;
-    is_followed_ = is_followed(work, work_.front_of(work.line));
     act_on(work.completion, std::move(work.buffer));
     charge(work.line, cost);
     if (work.iteration != iteration_) count(env_.pod_use[work.line].turns_waited);

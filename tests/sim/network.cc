@@ -194,22 +194,18 @@ void SimNetwork::deliver(Wire& wire) {
     cut(wire);
     return;
   }
-  // Now and then two pieces at once, as a driver has them when it was busy.
-  const bool is_followed = wire.to_engine.size() > 1 && rng_.below(4) == 0;
-  if (is_followed) deliver_piece(wire, true);
+  // Now and then two pieces at once.
+  const bool has_more = wire.to_engine.size() > 1 && rng_.below(4) == 0;
+  if (has_more) deliver_piece(wire, true);
   if (!wire.cut && !wire.engine_closed) deliver_piece(wire, false);
-  if (is_followed) {
-    engines_[wire.shard].engine->on_wake(now_, actions_);
-    act(wire.shard);
-  }
   deliver_soon(wire);
 }
 
-void SimNetwork::deliver_piece(Wire& wire, bool is_followed) {
+void SimNetwork::deliver_piece(Wire& wire, bool has_more) {
   TransportEvent event;
-  event.is_followed = is_followed;
+  event.is_followed = has_more;
   if (!wire.to_engine.empty()) {
-    const size_t most = wire.to_engine.size() - (is_followed ? 1 : 0);
+    const size_t most = wire.to_engine.size() - (has_more ? 1 : 0);
     const size_t n = std::min<size_t>(some_size(most), kBufferBytes);
     event.kind = TransportEvent::Kind::kReceived;
     event.data.owner = fill({wire.to_engine.data(), n});
@@ -219,9 +215,7 @@ void SimNetwork::deliver_piece(Wire& wire, bool is_followed) {
     event.kind = TransportEvent::Kind::kPeerFinished;
     wire.finish_told = true;
   }
-  engines_[wire.shard].engine->on_transport(wire.id, event, now_, actions_);
-  event.data.owner = BufferRef();
-  act(wire.shard);
+  tell(wire, std::move(event));
 }
 
 BufferRef SimNetwork::fill(std::string_view bytes) {
@@ -320,9 +314,22 @@ void SimNetwork::close(Wire& wire, Action& action) {
 
 // ---- actions ---------------------------------------------------------------------------------
 
-void SimNetwork::tell(const Wire& wire, const TransportEvent& event) {
-  engines_[wire.shard].engine->on_transport(wire.id, event, now_, actions_);
+// Now and then more is at hand, on any connection of the shard, as for a driver that was busy.
+void SimNetwork::tell(const Wire& wire, TransportEvent event) {
+  event.is_followed |= rng_.below(4) == 0;
+  Shard& shard = engines_[wire.shard];
+  shard.engine->on_transport(wire.id, event, now_, actions_);
+  shard.is_unsettled = event.is_followed;
+  event.data.owner = BufferRef();
   act(wire.shard);
+}
+
+void SimNetwork::settle() {
+  for (uint32_t i = 0; i < shards(); ++i) {
+    if (!std::exchange(engines_[i].is_unsettled, false)) continue;
+    engines_[i].engine->on_wake(now_, actions_);
+    act(i);
+  }
 }
 
 void SimNetwork::act(uint32_t shard) {
@@ -416,10 +423,12 @@ void SimNetwork::serve_deadline(Instant deadline) {
 bool SimNetwork::run(Duration limit) {
   const Instant end = now_ + limit;
   while (true) {
+    if (events_.empty() || events_.top().at > end || rng_.below(2) == 0) settle();
     const Instant deadline = next_deadline();
     const bool has_event = !events_.empty();
     if (!has_event && deadline == kNever) return true;
     if (!has_event || deadline < events_.top().at) {
+      settle();
       if (deadline > end) return false;
       serve_deadline(deadline);
       continue;

@@ -132,7 +132,8 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   void act(uint32_t shard);
   void carry_out(uint32_t shard, proxy::Action& action);
   void adopt(uint32_t shard);
-  void tell(const Wire& wire, const proxy::TransportEvent& event);
+  void tell(const Wire& wire, proxy::TransportEvent event);
+  void settle();
   void serve_deadline(Instant deadline);
   void connect_upstream(Wire& wire, const proxy::ConnectTarget& target);
   void ask_lender(Wire& wire, const proxy::ConnectTarget& target);
@@ -140,7 +141,7 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
   void hand_over(Wire& kept, Wire* taker, const proxy::ConnectTarget& target);
   void deliver_soon(Wire& wire);
   void deliver(Wire& wire);
-  void deliver_piece(Wire& wire, bool is_followed);
+  void deliver_piece(Wire& wire, bool has_more);
   void send_soon(Wire& wire);
   void complete_send(Wire& wire);
   void close(Wire& wire, proxy::Action& action);
@@ -156,6 +157,7 @@ class SimNetwork : public BufferOwner, public proxy::WakeSink {
     std::unique_ptr<proxy::Engine> engine;
     std::unordered_map<uint64_t, Wire*> by_id;
     std::shared_ptr<const policy::Snapshot> next_snapshot;  // on its way
+    bool is_unsettled = false;                              // the engine was told that more follows
   };
 
   Rng rng_;
