@@ -71,7 +71,7 @@ class Dashboard(unittest.TestCase):
             found[:] = [row for row in self.rows(box) if fits(row)]
             return bool(found)
 
-        wait_until(is_there, 10, f"{beginning} in {box}: {self.rows(box)}")
+        wait_until(is_there, 10, lambda: f"{beginning} in {box}: {self.rows(box)}")
         self.assertEqual(len(found), 1, found)
         return found[0]
 
@@ -110,7 +110,7 @@ class Dashboard(unittest.TestCase):
             web[:] = self.row("services-box", "web default")
             return all(re.search(rf"\b{version} [1-9][\d.]* %", web[-1]) for version in ("v1", "v2", "v3"))
 
-        wait_until(is_split, 10, f"web is called in three versions: {web}")
+        wait_until(is_split, 10, lambda: f"web is called in three versions: {web}")
         self.assertRegex(web[1], RATE)
         self.assertEqual(web[2], "100 %", "429, 404 and injected 418 are no failures")
         self.assertRegex(web[3], r"^[\d.]+ ms$")
@@ -122,12 +122,14 @@ class Dashboard(unittest.TestCase):
         self.choose_window(0)
         self.assertNotEqual(self.row("services-box", "stock default")[7], "–")
         graph: list[str] = []
+        # It is drawn anew when its data has come, and only while it is in sight.
+        self.browser.value("document.getElementById('graph').scrollIntoView({behavior: 'instant'})")
 
-        def is_drawn() -> bool:  # it is drawn anew when its data has come
+        def is_drawn() -> bool:
             graph[:] = [self.browser.text("#graph-scroll")]
             return all(name in graph[0] for name in ("client", "front", "web", "stock", "raw", "1 out"))
 
-        wait_until(is_drawn, 10, f"everybody is in the graph: {graph}")
+        wait_until(is_drawn, 10, lambda: f"everybody is in the graph: {graph}")
 
     def test_3_faults_limits_and_ejections(self) -> None:
         self.browser.go(PAGE)

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,11 +30,12 @@ def in_netns(netns: str | None, command: list[str]) -> list[str]:
     return ["nsenter", f"--net=/run/netns/{netns}", *command] if netns else command
 
 
-def wait_until(condition, seconds: float, what: str, every: float = 0.05) -> None:
+def wait_until(condition, seconds: float, what: str | Callable[[], str], every: float = 0.05) -> None:
+    """`what`: of the state when the time is over, where it is a function."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(every)
 
 
