@@ -40,7 +40,8 @@ bool is_end(TransportEvent::Kind kind) {
 void Core::on_transport(ConnectionId id, const TransportEvent& event, Instant now,
                         ActionList& actions) {
   begin_step(now, actions);
-  if (is_end(event.kind)) {
+  const bool ends = is_end(event.kind);
+  if (ends) {
     // What came before it is passed on before it may cut something off.
     end_step();
     begin_step(now, actions);
@@ -48,7 +49,8 @@ void Core::on_transport(ConnectionId id, const TransportEvent& event, Instant no
   Connection* connection = find(id);
   // Else closed by us meanwhile, in this step or in an earlier one.
   if (connection != nullptr && !connection->is_closed()) act_on(*connection, event);
-  if (!event.is_followed) end_step();
+  // And what comes behind it finds no connection that is no longer one.
+  if (!event.is_followed || ends) end_step();
 }
 
 void Core::act_on(Connection& connection, const TransportEvent& event) {

@@ -60,7 +60,9 @@ Connection* Core::acquire(Exchange& exchange, const PoolKey& key,
   ++counters_->upstream_rq_pending_total;
   ++pool.stats->upstream_rq_pending_total;
   pool.pending.push_back(exchange);
-  if (pool.connecting.size() < pool.pending.size()) open_connection(pool);
+  // An idle one goes to who has waited for longer, when this step ends.
+  const size_t coming = pool.connecting.size() + (idle != nullptr ? 1 : 0);
+  if (coming < pool.pending.size()) open_connection(pool);
   return nullptr;
 }
 

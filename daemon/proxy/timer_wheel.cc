@@ -97,7 +97,7 @@ Timer* TimerWheel::take_due(unsigned index, Instant now) {
   while (timer != nullptr) {
     Timer* following = timer->next;
     const bool is_due = timer->armed && timer->deadline <= now;
-    const bool is_later = timer->armed && tick_of(timer->deadline) > base_;
+    const bool is_later = timer->armed && !is_due && tick_of(timer->deadline) > base_;
     if (is_due || is_later || !timer->armed) unlink(*timer);
     if (is_later) insert(*timer);
     if (is_due) {

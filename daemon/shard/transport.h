@@ -151,6 +151,7 @@ class Transport {
   void submit_connect(uint32_t slot, const SocketAddress& remote);
   bool ask_for_pod_socket(uint32_t slot, const proxy::ConnectTarget& target);
   void start_receive(uint32_t slot);
+  void receive_on(uint32_t slot);
   void pause_receive(uint32_t slot);
   void watch(uint32_t slot), watch_for_reset(uint32_t slot);
   void start_send(uint32_t slot, const iovec* parts, uint32_t count, bool is_quiet);
@@ -218,6 +219,7 @@ class Transport {
   std::vector<Deferred> deferred_;
   std::deque<WaitingConnect> waiting_;
   std::vector<SlotLife> starved_;
+  std::vector<SlotLife> ended_receives_;  // during serve(): to be started again, if still wanted
   FairQueue work_;
   WorkMeter meter_;
   uint32_t iteration_ = 0, latest_line_ = 0;  // the line that was served last

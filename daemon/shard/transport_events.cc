@@ -131,7 +131,14 @@ void Transport::on_receive(uint32_t slot, const uring::Completion& completion, B
   } else {
     return on_receive_error(slot, completion.result);
   }
-  if (is_attached(slot, generation) && socket.receive_wanted) start_receive(slot);
+  if (is_attached(slot, generation) && socket.receive_wanted) receive_on(slot);
+}
+
+// A receive has ended that is still wanted, as far as the engine has said: while more is being
+// served it has not looked at what came, and may want a pause.
+void Transport::receive_on(uint32_t slot) {
+  if (!is_followed_) return start_receive(slot);
+  ended_receives_.push_back({slot, sockets_.generation(slot)});
 }
 
 void Transport::on_receive_error(uint32_t slot, int32_t result) {
@@ -146,7 +153,7 @@ void Transport::on_receive_error(uint32_t slot, int32_t result) {
     case ECANCELED:  // paused; wanted again meanwhile?
     case EAGAIN:
     case EINTR:
-      if (socket.receive_wanted) start_receive(slot);
+      if (socket.receive_wanted) receive_on(slot);
       break;
     default:
       fail(slot, -result);

@@ -69,6 +69,12 @@ void Transport::serve() {
   }
   is_followed_ = false;
   if (is_unsettled_) on_wake();
+  for (const SlotLife& life : ended_receives_) {
+    if (is_attached(life.slot, life.generation) && sockets_.at(life.slot).receive_wanted) {
+      start_receive(life.slot);
+    }
+  }
+  ended_receives_.clear();
   ++iteration_;
   if (!work_.is_empty()) count(env_.counters.work_put_off);
 }

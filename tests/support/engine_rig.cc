@@ -116,6 +116,14 @@ void EngineRig::send_owned(Socket& socket, std::string_view bytes, size_t buffer
   act();
 }
 
+void EngineRig::finish_followed(Socket& socket) {
+  TransportEvent event;
+  event.kind = TransportEvent::Kind::kPeerFinished;
+  event.is_followed = true;
+  engine_->on_transport(socket.id, event, now_, actions_);
+  act();
+}
+
 void EngineRig::finish(Socket& socket) {
   TransportEvent event;
   event.kind = TransportEvent::Kind::kPeerFinished;

@@ -60,6 +60,7 @@ class EngineRig {
   // As send(), and the driver has more for the engine at hand.
   void send_followed(Socket& socket, std::string_view bytes);
   void finish(Socket& socket);
+  void finish_followed(Socket& socket);
   void fail(Socket& socket, proxy::Failure failure = proxy::Failure::kReset);
   void open(Socket& socket);  // upstream connect succeeded
   // What another rig gave up, or nothing, for a socket that asked for it.
