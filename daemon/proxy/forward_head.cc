@@ -62,23 +62,10 @@ Field make_line(std::string_view name, std::string_view value, Arena& arena) {
   return {{line, name.size()}, {line + value_at, value.size()}, true};
 }
 
-// Eight digits at a time, the highest first.
-void write_hex(uint32_t value, char* out) {
-  constexpr uint64_t kEach = ~0ULL / 255;
-  // The halves of each byte become bytes, in the order of the digits.
-  uint64_t digits = value;
-  digits = (digits | digits << 16U) & 0x0000ffff0000ffffU;
-  digits = (digits | digits << 8U) & 0x00ff00ff00ff00ffU;
-  digits = (digits | digits << 4U) & 0x0f0f0f0f0f0f0f0fU;
-  // From 10 on a sum with 6 carries into the upper half.
-  const uint64_t letters = (digits + kEach * 6) >> 4U & kEach;
-  digits += kEach * '0' + letters * ('a' - '0' - 10);
-  for (size_t i = 0; i < 8; ++i) out[i] = static_cast<char>(digits >> (56 - 8 * i));
-}
-
+// 16 digits, the highest first.
 void write_hex(uint64_t value, char* out) {
-  write_hex(static_cast<uint32_t>(value >> 32U), out);
-  write_hex(static_cast<uint32_t>(value), out + 8);
+  static constexpr char kDigits[] = "0123456789abcdef";
+  for (size_t i = 16; i-- > 0; value >>= 4U) out[i] = kDigits[value & 15U];
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ class Slab {
 
   // Null when the slot now belongs to another object.
   T* find(uint32_t slot, uint32_t generation) {
-    if (slot >= slots_) return nullptr;
+    if (slot >= chunks_.size() * kChunk) return nullptr;
     T& object = at(slot);
     return object.slab_used_ && object.slab_generation_ == generation ? &object : nullptr;
   }
@@ -46,7 +46,7 @@ class Slab {
 
   T& at(uint32_t slot) { return chunks_[slot / kChunk][slot % kChunk]; }
 
-  size_t in_use() const { return slots_ - free_.size(); }
+  size_t in_use() const { return chunks_.size() * kChunk - free_.size(); }
 
   template <typename Visit>
   void for_each(Visit&& visit) {
@@ -61,10 +61,9 @@ class Slab {
   static constexpr uint32_t kChunk = 32;
 
   void grow() {
-    const uint32_t first = slots_;
+    const auto first = static_cast<uint32_t>(chunks_.size() * kChunk);
     chunks_.push_back(std::make_unique<T[]>(kChunk));
-    slots_ = static_cast<uint32_t>(chunks_.size() * kChunk);
-    free_.reserve(slots_);
+    free_.reserve(chunks_.size() * kChunk);
     for (uint32_t i = kChunk; i-- > 0;) {
       chunks_.back()[i].slab_slot_ = first + i;
       free_.push_back(first + i);  // lowest slot on top
@@ -72,7 +71,6 @@ class Slab {
   }
 
   std::vector<std::unique_ptr<T[]>> chunks_;
-  uint32_t slots_ = 0;  // in all chunks
   std::vector<uint32_t> free_;
 };
 
